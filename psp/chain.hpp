@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "psp/certificate.hpp"
+#include "psp/check.hpp"
+
+namespace sev::psp {
+
+/// The certificates of one platform, as far as they are at hand. A missing one is a failed check, not an error.
+struct Chain {
+    std::optional<SevCertificate> pdh, pek, oca, cek;
+    std::optional<CaCertificate> ask, ark;
+    friend bool operator==(const Chain&, const Chain&) = default;
+
+    /// Binary PDH‖PEK‖OCA‖CEK‖ASK‖ARK as far as present, as `sevctl export [--full]` writes it. Throws Error{Fault::bug} when a middle one is missing.
+    Bytes serialize() const;
+};
+
+/// Parses binary chains by their size (spec of sevctl's files): PDH‖PEK‖OCA‖CEK (8336), the same with ASK‖ARK (10000, 9744 with the
+/// truncated Naples ARK, 11536), PEK‖OCA‖CEK (6252), one certificate (2084, by usage), ASK‖ARK (1664, 1408, 3200). Each certificate is held against the
+/// usage its place demands. Throws Error{Fault::malformed} with certificate, offset and field.
+Chain parse_chain(ByteView bytes, std::string_view what);
+
+/// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint).
+struct Root {
+    std::string label;   // "AMD ARK Naples", or what the caller calls it
+    Product product;
+    Digest fingerprint;
+    bool amd = false;    // one of AMD's, pinned in the source
+    friend bool operator==(const Root&, const Root&) = default;
+};
+/// AMD's ARK of Naples, Rome, Milan, Genoa and Turin.
+const std::vector<Root>& amd_roots();
+
+/// KEY_ID of every emulated ARK, so that an emulated chain shows what it is: ASCII "xen-sev-emulated".
+inline constexpr ByteArray<16> emulated_ark_key_id{'x', 'e', 'n', '-', 's', 'e', 'v', '-', 'e', 'm', 'u', 'l', 'a', 't', 'e', 'd'};
+/// KEY_ID of every emulated ASK: ASCII "xen-sev-emul-ask".
+inline constexpr ByteArray<16> emulated_ask_key_id{'x', 'e', 'n', '-', 's', 'e', 'v', '-', 'e', 'm', 'u', 'l', '-', 'a', 's', 'k'};
+
+struct ChainVerdict {
+    std::vector<Check> checks; // in order, root first; every check that could be made, not only up to the first failure
+    std::optional<Root> root;  // the root that the ARK matched; set only when it matched
+    bool emulated = false;     // the ARK bears the emulated KEY_ID
+    bool trusted() const { return root.has_value() && all_passed(checks); }
+};
+
+/// Verifies ARK→ASK→CEK→PEK(+OCA)→PDH to `roots`. Deny by default: an empty root set, an ARK outside it, a missing certificate, a wrong
+/// usage, algorithm, key id or certifying id, a point off the curve, a missing, surplus or invalid signature each fail one named check:
+/// "chain.<link>.<field>" such as "chain.roots", "chain.ark.root", "chain.ask.certifying_id", "chain.cek.curve", "chain.pek.signature_by_oca".
+/// A link whose parent is missing or of another algorithm class fails its signature check. Never throws for what the chain contains.
+/// Source: SEV API (AMD 55766) chapters 2 and appendices B, C.
+ChainVerdict verify_chain(const Chain& chain, const std::vector<Root>& roots);
+
+/// Only the part a platform's owner made: OCA self-signature, PEK signed by OCA, PDH by PEK, with the same check names. For `sevctl verify` without a CA.
+std::vector<Check> verify_platform_part(const Chain& chain);
+
+} // namespace sev::psp
