@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# sev_room(NAME sources… [LINK libraries…]): a room of the house as a static library with the house's warnings.
+add_library(sev_flags INTERFACE)
+target_compile_options(sev_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+target_compile_definitions(sev_flags INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:_FORTIFY_SOURCE=2>)
+target_compile_options(sev_flags INTERFACE -fstack-protector-strong)
+if(XEN_SEV_SANITIZE)
+    target_compile_options(sev_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
+    target_link_options(sev_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(XEN_SEV_FUZZ)
+    target_compile_options(sev_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+function(sev_room name)
+    cmake_parse_arguments(ROOM "" "" "LINK" ${ARGN})
+    add_library(${name} STATIC ${ROOM_UNPARSED_ARGUMENTS})
+    target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name} PUBLIC sev_flags ${ROOM_LINK})
+endfunction()
+
+function(sev_program name)
+    cmake_parse_arguments(PROGRAM "" "" "LINK" ${ARGN})
+    add_executable(${name} ${PROGRAM_UNPARSED_ARGUMENTS})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name} PRIVATE sev_flags ${PROGRAM_LINK})
+endfunction()
