@@ -16,6 +16,7 @@ namespace sev {
 struct OpensslFree {
     void operator()(EVP_MD_CTX* p) const noexcept;
     void operator()(EVP_CIPHER_CTX* p) const noexcept;
+    void operator()(EVP_MAC_CTX* p) const noexcept;
     void operator()(EVP_PKEY* p) const noexcept;
     void operator()(EVP_PKEY_CTX* p) const noexcept;
     void operator()(BIGNUM* p) const noexcept;
