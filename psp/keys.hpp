@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <concepts>
+#include <optional>
+
 #include "base/crypto.hpp"
 #include "base/secret.hpp"
 #include "base/wire.hpp"
@@ -19,6 +22,7 @@ using Kik = Secret<struct KikTag, 16>;
 /// NIST SP 800-108 counter mode with HMAC-SHA-256, one block: first 16 bytes of HMAC(key; LE32(1) ‖ label ‖ 00 ‖ context ‖ LE32(128)).
 /// Counter and length are little-endian, unlike OpenSSL's KBKDF. Source: SEV API, and AMD sev-tool's vectors.
 template <class Key>
+    requires std::same_as<Key, MasterSecret> || std::same_as<Key, Kek> || std::same_as<Key, Kik>
 Key kdf(ByteView key_in, std::string_view label, ByteView context);
 
 struct SessionKeys {
