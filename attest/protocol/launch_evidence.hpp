@@ -10,6 +10,7 @@ namespace sev::attest {
 
 enum class EvidenceKind { measurement, report };
 std::string_view name(EvidenceKind kind); // "measurement", "report"
+std::optional<EvidenceKind> evidence_kind_named(std::string_view name);
 
 /// What the host hands over after LAUNCH_MEASURE: MEASURE‖MNONCE, or a PEK-signed attestation report that bears the offer's `report_nonce`.
 /// JSON: format "xen-sev/launch-evidence", with exactly one of "measurement" (48 bytes base64) and "report" (208 bytes base64);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <chrono>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,12 @@ Time parse_time(std::string_view text, std::string_view what);
 
 /// 1 to 128 bytes of printable ASCII, no space at either end. Throws Error{Fault::malformed} that names `what`.
 std::string checked_name(std::string name, std::string_view what);
+
+/// A text of at most `limit_bytes` that goes to terminals and logs: control characters and bytes that are no UTF-8 are refused.
+std::string checked_text(json::Object& object, std::string_view key, std::size_t limit_bytes);
+
+/// Base64 of exactly as many bytes as `out` has.
+void base64_exactly(json::Object& object, std::string_view key, std::span<std::uint8_t> out);
 
 /// Reads `format` and `version` of a message; anything but `format` and `version` is refused with got and want.
 void expect_format(json::Object& object, std::string_view format, unsigned version);

@@ -11,6 +11,7 @@ namespace sev::attest {
 
 enum class Severity { fail, warn };
 std::string_view name(Severity severity); // "fail", "warn"
+std::optional<Severity> severity_named(std::string_view name);
 
 /// A known weakness that applies to the judged launch.
 struct AdvisoryFinding {
