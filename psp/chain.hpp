@@ -15,13 +15,14 @@ struct Chain {
     std::optional<CaCertificate> ask, ark;
     friend bool operator==(const Chain&, const Chain&) = default;
 
-    /// Binary PDH‖PEK‖OCA‖CEK‖ASK‖ARK as far as present, as `sevctl export [--full]` writes it. Throws Error{Fault::bug} when a middle one is missing.
+    /// Binary PDH‖PEK‖OCA‖CEK‖ASK‖ARK as far as present, as `sevctl export [--full]` writes it. Throws Error{Fault::bug} when a middle one is
+    /// missing.
     Bytes serialize() const;
 };
 
-/// Parses binary chains by their size (spec of sevctl's files): PDH‖PEK‖OCA‖CEK (8336), the same with ASK‖ARK (10000, 9744 with the
-/// truncated Naples ARK, 11536), PEK‖OCA‖CEK (6252), one certificate (2084, by usage), ASK‖ARK (1664, 1408, 3200). Each certificate is held against the
-/// usage its place demands. Throws Error{Fault::malformed} with certificate, offset and field.
+/// Parses binary chains by their size (sevctl's files): PDH‖PEK‖OCA‖CEK (8336), the same with ASK‖ARK (10000, 9744 with the truncated Naples
+/// ARK, 11536), PEK‖OCA‖CEK (6252), one certificate (2084, by usage), ASK‖ARK (1664, 1408, 3200). Each certificate is held against the usage
+/// its place demands. Throws Error{Fault::malformed} with certificate, offset and field.
 Chain parse_chain(ByteView bytes, std::string_view what);
 
 /// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint).
@@ -49,12 +50,26 @@ struct ChainVerdict {
 
 /// Verifies ARK→ASK→CEK→PEK(+OCA)→PDH to `roots`. Deny by default: an empty root set, an ARK outside it, a missing certificate, a wrong
 /// usage, algorithm, key id or certifying id, a point off the curve, a missing, surplus or invalid signature each fail one named check:
-/// "chain.<link>.<field>" such as "chain.roots", "chain.ark.root", "chain.ask.certifying_id", "chain.cek.curve", "chain.pek.signature_by_oca".
-/// A link whose parent is missing or of another algorithm class fails its signature check. Never throws for what the chain contains.
+///
+/// `chain.roots`                  the root set is not empty
+/// `chain.<link>.present`         ark, ask, cek, oca, pek, pdh: the certificate is there
+/// `chain.ark.root`               the ARK's fingerprint is a pinned root's
+/// `chain.<link>.usage`           KEY_USAGE or PUBKEY_USAGE is the link's
+/// `chain.<link>.key_id`          ark, ask under one of AMD's roots: KEY_ID is that product's
+/// `chain.<link>.certifying_id`   ark, ask: CERTIFYING_ID is the ARK's KEY_ID
+/// `chain.<link>.rsa_key`         ark, ask, RSA oca: 2048 or 4096 bits in full, odd, exponent 65537
+/// `chain.<link>.algorithm`       cek, pek: ECDSA SHA-256; oca: ECDSA or RSA-PSS; pdh: ECDH SHA-256
+/// `chain.<link>.curve`           cek, oca, pek, pdh: the public point is on P-384
+/// `chain.<link>.slots`           cek, oca, pek, pdh: no surplus signature; an empty slot is really empty
+/// `chain.<link>.signature_by_<p>` ark and ask by ark, cek by ask, oca by oca, pek by oca and by cek (in either slot), pdh by pek
+///
+/// A link whose parent is missing or of another algorithm class fails its signature check. API versions are not judged: that is policy. Every
+/// bit of every certificate is covered by a signature or by one of the checks. Never throws for what the chain contains.
 /// Source: SEV API (AMD 55766) chapters 2 and appendices B, C.
 ChainVerdict verify_chain(const Chain& chain, const std::vector<Root>& roots);
 
-/// Only the part a platform's owner made: OCA self-signature, PEK signed by OCA, PDH by PEK, with the same check names. For `sevctl verify` without a CA.
+/// Only the part a platform's owner made: OCA self-signature, PEK signed by OCA, PDH by PEK, with the same check names; a signature by the CEK
+/// may be there and is not judged. For `sevctl verify` without a CA.
 std::vector<Check> verify_platform_part(const Chain& chain);
 
 } // namespace sev::psp

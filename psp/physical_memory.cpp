@@ -25,7 +25,8 @@ SystemAddress AddressSpace::attach(std::span<std::uint8_t> memory, std::uint64_t
     require(align_bytes >= 4096 && std::has_single_bit(align_bytes), "the alignment is a power of two of at least 4096");
     const std::scoped_lock lock{mutex_};
     const std::uint64_t start = (next_ + align_bytes - 1) & ~(align_bytes - 1);
-    // An unmapped page stays between two pieces, so that running over the end of one never reaches the next. Addresses are not used twice: a stale one finds nothing.
+    // An unmapped page stays between two pieces, so that running over the end of one never reaches the next. Addresses are not used
+    // twice: a stale one finds nothing.
     next_ = (start + memory.size() + 2 * 4096 - 1) & ~std::uint64_t{4096 - 1};
     pieces_.emplace(start, memory);
     return SystemAddress{start};

@@ -14,15 +14,16 @@ namespace {
 constexpr std::array statuses{
     StatusInfo{Status::success, "SUCCESS", "the command was carried out", "nothing to do"},
     StatusInfo{Status::invalid_platform_state, "INVALID_PLATFORM_STATE", "the command is not allowed in the platform's present state",
-               "look at the state with 'sevctl status': most commands need INIT to have run, INIT and PLATFORM_RESET need a platform that is shut down, "
-               "and key changes need one without guests"},
+               "look at the state with 'sevctl status': most commands need INIT to have run, INIT and PLATFORM_RESET need a platform that is shut "
+               "down, and key changes need one without guests"},
     StatusInfo{Status::invalid_guest_state, "INVALID_GUEST_STATE", "the command is not allowed in the guest's present state",
-               "keep to the order LAUNCH_START, LAUNCH_UPDATE_DATA and _VMSA, LAUNCH_MEASURE, LAUNCH_SECRET, LAUNCH_FINISH; a guest that missed a step "
-               "must be decommissioned and launched anew"},
+               "keep to the order LAUNCH_START, LAUNCH_UPDATE_DATA and _VMSA, LAUNCH_MEASURE, LAUNCH_SECRET, LAUNCH_FINISH; a guest that missed a "
+               "step must be decommissioned and launched anew"},
     StatusInfo{Status::invalid_config, "INVALID_CONFIG", "the platform is not set up for SEV alike on all cores (memory encryption, SMM lock)",
                "enable SMEE (SYSCFG[23]) and the SMM lock in the firmware setup, update the BIOS, and boot again"},
     StatusInfo{Status::invalid_length, "INVALID_LENGTH", "a buffer is too small or a length is not what the command demands",
-               "ask for the length first (call with length 0 and read back what the firmware wants), and keep guest regions to multiples of 16 bytes"},
+               "ask for the length first (call with length 0 and read back what the firmware wants), and keep guest regions to multiples of 16 "
+               "bytes"},
     StatusInfo{Status::already_owned, "ALREADY_OWNED", "the platform has an external owner already",
                "give it back to itself with 'sevctl reset' while no guest runs, then provision it; this ends the validity of every earlier chain"},
     StatusInfo{Status::invalid_certificate, "INVALID_CERTIFICATE", "a certificate has a wrong version, usage, algorithm or key",

@@ -46,7 +46,8 @@ std::string Build::text() const { return fmt::format("{}.{}.{}", major, minor, b
 
 Build Build::parse(std::string_view text, std::string_view what) {
     const auto refuse = [&] {
-        return Error{Fault::malformed, fmt::format("{}: \"{}\" is no firmware version, want MAJOR.MINOR.BUILD such as 0.17.48, each 0..255", what, printable(text))};
+        return Error{Fault::malformed,
+                     fmt::format("{}: \"{}\" is no firmware version, want MAJOR.MINOR.BUILD such as 0.17.48, each 0..255", what, printable(text))};
     };
     std::array<std::uint8_t, 3> parts{};
     std::string_view rest = text;
@@ -79,7 +80,8 @@ Policy Policy::parse(std::string_view text, std::string_view what) {
     const auto value = is_hex ? number(text.substr(2), 16, std::numeric_limits<std::uint32_t>::max())
                               : number(text, 10, std::numeric_limits<std::uint32_t>::max());
     if (!value) {
-        throw Error{Fault::usage, fmt::format("{}: \"{}\" is no policy, want a 32-bit number, decimal or 0x and hexadecimal digits", what, printable(text))};
+        throw Error{Fault::usage,
+                    fmt::format("{}: \"{}\" is no policy, want a 32-bit number, decimal or 0x and hexadecimal digits", what, printable(text))};
     }
     return Policy{*value};
 }

@@ -64,7 +64,15 @@ struct Policy {
 /// PSTATE. Source: SEV API section 5.1.2.
 enum class PlatformState : std::uint8_t { uninit = 0, init = 1, working = 2 };
 /// GSTATE. Source: SEV API section 6.1.1.
-enum class GuestState : std::uint8_t { invalid = 0, launch_update = 1, launch_secret = 2, running = 3, send_update = 4, receive_update = 5, sent = 6 };
+enum class GuestState : std::uint8_t {
+    invalid = 0,
+    launch_update = 1,
+    launch_secret = 2,
+    running = 3,
+    send_update = 4,
+    receive_update = 5,
+    sent = 6,
+};
 std::string_view name(PlatformState state); // "UNINIT" …
 std::string_view name(GuestState state);    // "LUPDATE" …
 
