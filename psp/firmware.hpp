@@ -62,16 +62,19 @@ Outcome<typename Command::Reply> attempt(Firmware& firmware, const Command& comm
     });
 }
 
-/// Issues a typed command; anything but SUCCESS throws Error{Fault::firmware} "COMMAND: STATUS (0x…): cause", with the remedy as hint.
+/// Error{Fault::firmware} "COMMAND: STATUS (0x…): cause", with the remedy as hint.
+inline Error refusal(std::string_view command, Status status) {
+    const StatusInfo* info = find_status(static_cast<std::uint16_t>(status));
+    Error error{Fault::firmware, describe(status), info ? std::string{info->remedy} : std::string{}};
+    error.prepend(command);
+    return error;
+}
+
+/// Issues a typed command; anything but SUCCESS throws `refusal`.
 template <class Command>
 typename Command::Reply run(Firmware& firmware, const Command& command) {
     auto outcome = attempt(firmware, command);
-    if (!outcome.reply) {
-        const StatusInfo* info = find_status(static_cast<std::uint16_t>(outcome.status));
-        Error error{Fault::firmware, describe(outcome.status), info ? std::string{info->remedy} : std::string{}};
-        error.prepend(Command::name);
-        throw error;
-    }
+    if (!outcome.reply) throw refusal(Command::name, outcome.status);
     return *std::move(outcome.reply);
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/asid_pool.hpp"
+
+#include <fmt/format.h>
+
+#include "psp/command.hpp"
+
+namespace sev::launch {
+
+AsidPool::AsidPool(AsidRange range) : range_{range} {
+    if (range.min_sev == 0 || range.min_sev > range.max + std::uint64_t{1})
+        throw Error{Fault::malformed, fmt::format("ASIDs: lowest SEV ASID is {}, want 1 … {}", range.min_sev, range.max + std::uint64_t{1})};
+    for (std::uint32_t asid = 1; asid <= range.max; ++asid) half(clean_, asid).insert(asid);
+}
+
+std::optional<psp::Asid> AsidPool::take(bool es, psp::Firmware& firmware) {
+    const std::scoped_lock lock{mutex_};
+    std::set<std::uint32_t>& clean = clean_[es ? 1 : 0];
+    if (clean.empty() && !dirty_[es ? 1 : 0].empty()) {
+        firmware.flush_caches();
+        psp::run(firmware, psp::DfFlush{});
+        for (const std::size_t i : {0U, 1U}) clean_[i].merge(dirty_[i]);
+    }
+    if (clean.empty()) return std::nullopt;
+    const std::uint32_t asid = *clean.begin();
+    clean.erase(clean.begin());
+    ++in_use_;
+    return psp::Asid{asid};
+}
+
+void AsidPool::release(psp::Asid asid) {
+    const std::scoped_lock lock{mutex_};
+    half(dirty_, psp::raw(asid)).insert(psp::raw(asid));
+    --in_use_;
+}
+
+void AsidPool::retire(psp::Asid /*asid*/) {
+    const std::scoped_lock lock{mutex_};
+    --in_use_;
+    ++retired_;
+}
+
+std::size_t AsidPool::in_use() const {
+    const std::scoped_lock lock{mutex_};
+    return in_use_;
+}
+
+std::size_t AsidPool::retired() const {
+    const std::scoped_lock lock{mutex_};
+    return retired_;
+}
+
+} // namespace sev::launch

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <mutex>
+#include <optional>
+#include <set>
+
+#include "psp/firmware.hpp"
+
+namespace sev::launch {
+
+/// How a platform divides its ASIDs: SEV-ES guests use 1 … min_sev - 1, SEV guests min_sev … max (CPUID Fn8000_001F EDX and ECX).
+struct AsidRange {
+    std::uint32_t max = 0, min_sev = 1;
+    std::uint32_t es_count() const noexcept { return std::min(max, min_sev - 1); }
+    std::uint32_t sev_count() const noexcept { return max - es_count(); }
+    friend bool operator==(const AsidRange&, const AsidRange&) = default;
+};
+
+/// The ASIDs of one platform. A released ASID is dirty, and is handed out again only after WBINVD and DF_FLUSH, which are issued when no clean one is
+/// left in its half. Thread-safe.
+class AsidPool {
+public:
+    /// Throws Error{Fault::malformed} for min_sev 0 or above max + 1.
+    explicit AsidPool(AsidRange range);
+    /// A clean ASID from the half that the policy's ES bit asks for; nullopt when all of that half are in use.
+    std::optional<psp::Asid> take(bool es, psp::Firmware& firmware);
+    /// After DEACTIVATE.
+    void release(psp::Asid asid);
+    /// After a DEACTIVATE that failed: the ASID may still be in use, and stays out of circulation.
+    void retire(psp::Asid asid);
+    std::size_t in_use() const;
+    std::size_t retired() const;
+
+private:
+    std::set<std::uint32_t>& half(std::set<std::uint32_t> (&halves)[2], std::uint32_t asid) { return halves[asid < range_.min_sev ? 1 : 0]; }
+    AsidRange range_;
+    mutable std::mutex mutex_;
+    std::set<std::uint32_t> clean_[2], dirty_[2]; // [1] is the SEV-ES half
+    std::size_t in_use_ = 0, retired_ = 0;
+};
+
+} // namespace sev::launch

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/platform.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include <sys/mman.h>
+
+#include <fmt/format.h>
+
+#include "psp/chain.hpp"
+
+namespace sev::launch {
+
+namespace {
+constexpr std::uint32_t tmr_bytes = 0x10'0000; // 1 MiB, aligned to its size. Source: SEV API, INIT.
+}
+
+InitialisedPlatform::InitialisedPlatform(psp::Firmware& firmware, psp::AddressSpace& space) : firmware_{firmware}, space_{space} {
+    if (psp::run(firmware_, psp::GetPlatformStatus{}).state != psp::PlatformState::uninit) return;
+    void* const memory = ::mmap(nullptr, tmr_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw Error{Fault::system, fmt::format("trusted memory region of {} bytes: {}", tmr_bytes, std::strerror(errno))};
+    tmr_ = {static_cast<std::uint8_t*>(memory), tmr_bytes};
+    tmr_at_ = space_.attach(tmr_, tmr_bytes);
+    try {
+        psp::run(firmware_, psp::Init{.es = true, .tmr = tmr_at_, .tmr_length_bytes = tmr_bytes});
+        firmware_.flush_caches();
+        psp::run(firmware_, psp::DfFlush{});
+    } catch (...) {
+        space_.detach(tmr_at_);
+        ::munmap(tmr_.data(), tmr_.size());
+        throw;
+    }
+}
+
+InitialisedPlatform::~InitialisedPlatform() {
+    if (tmr_.empty()) return;
+    try {
+        psp::run(firmware_, psp::Shutdown{});
+    } catch (const Error&) {
+        // A PSP that does not answer any more cannot be shut down; nothing of ours depends on it now.
+    }
+    space_.detach(tmr_at_);
+    ::munmap(tmr_.data(), tmr_.size());
+}
+
+attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level) {
+    attest::PlatformEvidence evidence;
+    evidence.status = psp::run(firmware, psp::GetPlatformStatus{});
+    auto exported = psp::run(firmware, psp::PdhCertExport{});
+    psp::Chain chain{.pdh = exported.pdh, .pek = exported.pek, .oca = exported.oca, .cek = exported.cek, .ask = std::nullopt, .ark = std::nullopt};
+    if (endorsement) {
+        if (endorsement->cek.signed_bytes() != exported.cek.signed_bytes())
+            throw Error{Fault::malformed, fmt::format("endorsement is of another chip: CEK {}, and the PSP exports {}", hex(endorsement->cek.fingerprint()), hex(exported.cek.fingerprint())),
+                        "fetch the endorsement for the id that GET_ID gives"};
+        chain.cek = endorsement->cek;
+        chain.ask = endorsement->ask;
+        chain.ark = endorsement->ark;
+    }
+    evidence.chain = chain.serialize();
+    const auto ids = psp::attempt(firmware, psp::GetId{});
+    if (ids.reply && !ids.reply->empty()) evidence.chip_id = ids.reply->front();
+    const auto backend = attest::backend_named(firmware.backend());
+    require(backend.has_value(), "the backend has a name in the protocol");
+    evidence.backend = *backend;
+    evidence.level = level;
+    return evidence;
+}
+
+} // namespace sev::launch
