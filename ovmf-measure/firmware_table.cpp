@@ -92,7 +92,7 @@ TableEntry entry_before(ByteView image, std::size_t begin, std::size_t end) {
     const std::string has = !found.empty()    ? fmt::format("it has {}", found)
                             : !table.present ? std::string{"it has no GUID table at its end"}
                                              : std::string{"its GUID table is empty"};
-    throw Error{Fault::malformed, fmt::format("firmware: {}, but {} is missing, which {} needs", has, title(wanted), needed_for),
+    throw Error{Fault::malformed, fmt::format("firmware: {} is missing, needed for {}; {}", title(wanted), needed_for, has),
                 "use an OVMF image built for SEV: the whole first flash (CODE, not VARS), not compressed"};
 }
 
@@ -203,11 +203,10 @@ Bytes FirmwareTable::serialize() const {
 }
 
 std::uint32_t FirmwareTable::need_ap_reset_address() const {
-    constexpr std::string_view needed_for = "a SEV-ES guest with more than one vCPU";
-    if (!ap_reset_address) missing(*this, guid::sev_es_reset_block, needed_for);
+    if (!ap_reset_address) missing(*this, guid::sev_es_reset_block, "vCPUs other than the first (SEV-ES)");
     if (*ap_reset_address == 0) {
-        throw Error{Fault::malformed, fmt::format("firmware: {} has AP reset address 0, want the address where {} starts its other vCPUs",
-                                                  title(guid::sev_es_reset_block), needed_for)};
+        throw Error{Fault::malformed, fmt::format("firmware: {} has AP reset address 0, want the address where vCPUs other than the first start",
+                                                  title(guid::sev_es_reset_block))};
     }
     return *ap_reset_address;
 }

@@ -47,7 +47,8 @@ struct CoverageFinding {
     friend bool operator==(const CoverageFinding&, const CoverageFinding&) = default;
 };
 /// What the digest of this launch does not say, the gravest first; never empty, since no launch digest binds addresses or the VMM's devices.
-/// `direct_boot`: the guest is started with -kernel. Accepts launches that `launch_digest` refuses, and says why they are.
+/// `direct_boot`: the guest is started with -kernel. Accepts launches that `launch_digest` refuses, and says why they are; throws
+/// Error{Fault::malformed} only for a GUID table that is broken.
 ///
 /// ids: kernel-unmeasured, hash-block-absent, kernel-hashes-unused, disk-boot-unmeasured, registers-unmeasured, reset-block-absent,
 /// variable-store-inside, variable-store-outside, vmsa-stray-bytes, firmware-incomplete, devices-unmeasured, addresses-unbound.
