@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace sev::bench {
+
+/// Times of one thing done many times; the median is what counts.
+class Samples {
+public:
+    /// Runs body and keeps how long it took.
+    template <class Body>
+    void time(Body&& body) {
+        const auto begin = std::chrono::steady_clock::now();
+        std::forward<Body>(body)();
+        seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    std::size_t count() const noexcept { return seconds_.size(); }
+    double median_seconds() const {
+        std::vector<double> sorted = seconds_;
+        const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+        std::nth_element(sorted.begin(), middle, sorted.end());
+        return *middle;
+    }
+
+private:
+    std::vector<double> seconds_;
+};
+
+/// One line: processor, number of hardware threads, compiler, whether it optimised.
+inline void print_machine() {
+    std::string model = "unknown processor", line;
+    std::ifstream cpuinfo{"/proc/cpuinfo"};
+    while (std::getline(cpuinfo, line)) {
+        if (line.starts_with("model name")) {
+            model = line.substr(std::min(line.find(':') + 2, line.size()));
+            break;
+        }
+    }
+#ifdef __clang__
+    constexpr const char* compiler = "Clang " __clang_version__;
+#else
+    constexpr const char* compiler = "GCC " __VERSION__;
+#endif
+#ifdef __OPTIMIZE__
+    constexpr const char* optimised = "optimised";
+#else
+    constexpr const char* optimised = "NOT optimised";
+#endif
+    fmt::print("machine: {}, {} threads; compiler: {}, {}\n", model, std::thread::hardware_concurrency(), compiler, optimised);
+}
+
+} // namespace sev::bench
