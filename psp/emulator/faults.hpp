@@ -21,6 +21,7 @@ struct Fault {
     std::uint32_t count = 1;
     /// Reads "LAUNCH_START=BAD_MEASUREMENT", "PDH_GEN=hang", "ACTIVATE=0x0D,skip=2,count=0". Throws Error{Fault::usage}.
     static Fault parse(std::string_view text);
+    friend bool operator==(const Fault&, const Fault&) = default;
 };
 
 /// The faults of one emulator. Thread-safe.
@@ -34,7 +35,8 @@ public:
         bool hang = false;
         std::optional<Status> status;
     };
-    /// What is injected into this command; counts it.
+    /// What is injected into this command; counts it. Of several faults for one command the first added that is due
+    /// wins; those before it count the command as skipped.
     Decision next(std::uint32_t command);
     /// Waits for `release`; false when `deadline` passed first.
     bool wait_released(std::chrono::milliseconds deadline);
@@ -44,6 +46,7 @@ private:
     std::condition_variable changed_;
     std::vector<Fault> faults_;
     std::uint64_t releases_ = 0;
+    bool released_ = false;
 };
 
 } // namespace sev::psp::emulator

@@ -7,9 +7,10 @@
 
 namespace sev::psp::emulator {
 
-/// Which machine the emulated PSP pretends to be.
+/// Which machine the emulated PSP pretends to be. Sources: CPUID dumps of real machines (EPYC 7601 in libvirt's cputestdata, public dumps of Rome and
+/// Milan), firmware versions from public boot logs and AMD's release names; the ASID split of the 3151 is a BIOS setting chosen here.
 struct Personality {
-    std::string_view name;  // "epyc-3151"
+    std::string_view name;  // "epyc-3151", at most 31 characters
     std::string_view title; // "AMD EPYC Embedded 3151 (Naples)"
     Product product;
     Build build;
@@ -23,6 +24,7 @@ struct Personality {
 };
 /// "epyc-3151", "epyc-7002", "epyc-7003".
 std::span<const Personality> all_personalities();
+/// nullptr for an unknown name.
 const Personality* find_personality(std::string_view name);
 
 } // namespace sev::psp::emulator
