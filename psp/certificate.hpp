@@ -113,10 +113,11 @@ CaCertificate parse_ca_certificate(ByteView bytes, std::string_view what);
 /// The Naples ARK with its published signature put back; any other certificate unchanged.
 CaCertificate completed(CaCertificate certificate);
 
-/// Whether `parent` signed `child` (a CEK) or itself/an ASK: RSA-PSS with the hash of the parent's key size.
+/// Whether `parent` (an ARK) signed `child` (an ASK or itself): RSA-PSS with the hash of the parent's key size.
 bool signature_valid(const CaCertificate& child, const CaCertificate& parent);
+/// Whether `parent` (an ASK) signed `child` (a CEK) in this slot; false when the slot names another usage or algorithm than the parent's.
 bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const CaCertificate& parent);
-/// EC or RSA parent; the hash is the one of the parent's algorithm.
+/// Same for an EC or RSA parent; the hash is the one of the parent's algorithm.
 bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const SevCertificate& parent);
 
 } // namespace sev::psp

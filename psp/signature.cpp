@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "psp/certificate.hpp"
+#include "psp/signature.hpp"
 
 namespace sev::psp {
 namespace {
@@ -17,6 +17,8 @@ std::optional<Hash> signing_hash(Algorithm algorithm) {
     }
     return std::nullopt;
 }
+
+bool is_rsa(Algorithm algorithm) { return algorithm == Algorithm::rsa_sha256 || algorithm == Algorithm::rsa_sha384; }
 
 bool is_zero(ByteView bytes) {
     return std::ranges::all_of(bytes, [](std::uint8_t b) { return b == 0; });
@@ -39,24 +41,29 @@ bool signature_valid(const CaCertificate& child, const CaCertificate& parent) {
     return rsa_pss_verify(parent.public_key(), parent.hash(), hash(parent.hash(), child.signed_bytes()), reversed(*child.signature));
 }
 
-bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const CaCertificate& parent) {
-    if (slot.usage != parent.usage || slot.algorithm != parent.algorithm()) return false;
-    return rsa_slot_valid(child, slot, parent.public_key(), parent.hash());
+bool signed_with_key_of(const SevCertificate& child, const SignatureSlot& slot, const CaCertificate& parent) {
+    return slot.algorithm == parent.algorithm() && rsa_slot_valid(child, slot, parent.public_key(), parent.hash());
 }
 
-bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const SevCertificate& parent) {
+bool signed_with_key_of(const SevCertificate& child, const SignatureSlot& slot, const SevCertificate& parent) {
     const auto which = signing_hash(parent.algorithm);
-    if (!which || slot.empty() || slot.usage != parent.usage || slot.algorithm != parent.algorithm) return false;
+    if (!which || slot.algorithm != parent.algorithm || is_rsa(parent.algorithm) == (parent.point() != nullptr)) return false;
     if (const P384Point* point = parent.point()) {
-        if (parent.algorithm != Algorithm::ecdsa_sha256 && parent.algorithm != Algorithm::ecdsa_sha384) return false;
         const auto signature = ecdsa_from_wire(slot.bytes);
         return signature && ecdsa_verify(*point, hash(*which, child.signed_bytes()), *signature);
     }
-    if (parent.algorithm != Algorithm::rsa_sha256 && parent.algorithm != Algorithm::rsa_sha384) return false;
     const auto& rsa = std::get<RsaCertificateKey>(parent.key);
     const std::size_t size_bytes = rsa.bits / 8;
     if (size_bytes > rsa.modulus.size()) return false;
     return rsa_slot_valid(child, slot, {.modulus = reversed(ByteView{rsa.modulus}.first(size_bytes)), .exponent = reversed(rsa.exponent)}, *which);
+}
+
+bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const CaCertificate& parent) {
+    return slot.usage == parent.usage && signed_with_key_of(child, slot, parent);
+}
+
+bool signature_valid(const SevCertificate& child, const SignatureSlot& slot, const SevCertificate& parent) {
+    return !slot.empty() && slot.usage == parent.usage && signed_with_key_of(child, slot, parent);
 }
 
 } // namespace sev::psp

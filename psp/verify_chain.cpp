@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "psp/chain.hpp"
 #include "psp/roots.hpp"
+#include "psp/signature.hpp"
 
 namespace sev::psp {
 namespace {
@@ -178,7 +179,7 @@ std::string signature_problem(const SevCertificate& certificate, Usage signer, c
         return fmt::format("{} is {}, want {} as the {}'s key", first ? "418h SIG1_ALGO" : "620h SIG2_ALGO", code(slot->algorithm), code(want),
                            name(signer));
     }
-    if (signature_valid(certificate, *slot, *parent)) return {};
+    if (signed_with_key_of(certificate, *slot, *parent)) return {};
     return fmt::format("{} is not the {}'s signature over these bytes", first ? "41Ch SIG1" : "624h SIG2", name(signer));
 }
 
