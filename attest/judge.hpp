@@ -69,7 +69,7 @@ struct Judgement {
 
 /// judge decides one launch and spends its session. The digest comes from the owner's references, never from the descriptor, which only explains
 /// a mismatch. Every check is made and reported, in this order (all are always there, except where noted):
-///   policy.validity; chain.* (psp/chain.hpp); platform.root_kind; platform.backend; platform.chip; platform.build_minimum; level.claim; level.required;
+///   policy.validity; chain.* (psp/chain.hpp); platform.root_kind; platform.backend; platform.chip; platform.build_minimum; level.required;
 ///   session.id; session.launch_name; session.policy; session.pdh; launch.build; policy.required_bits; policy.forbidden_bits;
 ///   policy.minimum_api; policy.reserved_bits; evidence.kind; evidence.build_proven; report.signature and report.nonce and report.policy (reports only);
 ///   launch.digest; advisories; advisory.ID for each that applies with severity fail.

@@ -45,7 +45,7 @@ struct PutReference {
     }
 };
 
-json::Value to_json(const SecretRule& rule) {
+json::Value secret_to_json(const SecretRule& rule) {
     json::Value out{{"name", rule.name}};
     if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) out["guid"] = guid->text();
     else out["file_name"] = std::get<std::string>(rule.target);
@@ -115,7 +115,7 @@ json::Value OwnerPolicy::to_json() const {
         list.push_back(std::move(one));
     }
     json::Value& held = out["secrets"] = json::Value::array();
-    for (const SecretRule& rule : secrets) held.push_back(attest::to_json(rule));
+    for (const SecretRule& rule : secrets) held.push_back(secret_to_json(rule));
     out["accepted_advisories"] = accepted_advisories;
     return out;
 }

@@ -32,6 +32,10 @@ const P384Point& checked_point(const psp::SevCertificate& pdh) {
 
 } // namespace
 
+SessionFacts facts_of(const SessionOffer& offer, const psp::SevCertificate& pdh) {
+    return {.id = offer.session_id, .launch_name = offer.launch_name, .policy = offer.policy, .report_nonce = offer.report_nonce, .pdh = pdh.fingerprint()};
+}
+
 Session::Session(SessionFacts facts, psp::Tek tek, psp::Tik tik)
     : facts_{std::move(facts)}, keys_{std::make_unique<psp::TransportKeys>(psp::TransportKeys{.tek = std::move(tek), .tik = std::move(tik)})} {}
 
@@ -79,17 +83,12 @@ CreatedSession create_session_from(const psp::SevCertificate& pdh, psp::Policy p
     const psp::SevCertificate godh =
         psp::unsigned_certificate(psp::Usage::pdh, psp::Algorithm::ecdh_sha256, psp::ApiVersion{}, material.godh.public_point());
     SessionOffer offer{.session_id = material.id,
-                       .launch_name = launch_name,
+                       .launch_name = std::move(launch_name),
                        .policy = policy,
                        .godh = godh.serialize(),
                        .session = blob.serialize(),
                        .report_nonce = material.report_nonce};
-    SessionFacts facts{.id = material.id,
-                       .launch_name = std::move(launch_name),
-                       .policy = policy,
-                       .report_nonce = material.report_nonce,
-                       .pdh = pdh.fingerprint()};
-    return {.session = Session{std::move(facts), std::move(material.tek), std::move(material.tik)}, .offer = std::move(offer)};
+    return {.session = Session{facts_of(offer, pdh), std::move(material.tek), std::move(material.tik)}, .offer = std::move(offer)};
 }
 
 psp::Policy policy_as_virtee_reads_it(psp::Policy policy) {

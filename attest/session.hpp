@@ -19,6 +19,9 @@ struct SessionFacts {
     friend bool operator==(const SessionFacts&, const SessionFacts&) = default;
 };
 
+/// The facts of an offer that the guest owner kept, for the platform with this PDH.
+SessionFacts facts_of(const SessionOffer& offer, const psp::SevCertificate& pdh);
+
 /// The guest owner's half of one launch: facts, TEK and TIK. Move-only, and good for one launch: `judge` takes it by value, so that a session that
 /// was judged is gone, and a moved-from session refuses every use with Error{Fault::bug} instead of answering with wiped keys.
 /// The type covers one process; whoever stores sessions (sev-owner, sevctl's files) must mark one as spent, durably, before it is judged.
