@@ -20,8 +20,8 @@ constexpr auto models = std::to_array<QemuCpuModel>({
 } // namespace
 
 CpuSignature CpuSignature::of(unsigned family, unsigned model, unsigned stepping) {
-    const auto check = [](std::string_view what, unsigned value, unsigned limit) {
-        if (value > limit) throw Error{Fault::usage, fmt::format("CPU {} is {}, want 0 to {}", what, value, limit)};
+    const auto check = [](std::string_view what, unsigned number, unsigned limit) {
+        if (number > limit) throw Error{Fault::usage, fmt::format("CPU {} is {}, want 0 to {}", what, number, limit)};
     };
     check("family", family, 0x0F + 0xFF);
     check("model", model, 0xFF);
