@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "sevctl/command.hpp"
+
+/// One line a command; each is defined in the file that implements it.
+namespace sev::cli {
+
+extern const Command generate_command;
+extern const Command session_command;
+extern const Command verify_command;
+extern const Command validate_command;
+extern const Command measurement_build_command;
+extern const Command secret_build_command;
+extern const Command vmsa_build_command;
+extern const Command vmsa_update_command;
+extern const Command vmsa_show_command;
+extern const Command vmsa_diff_command;
+extern const Command measure_qemu_command;
+extern const Command measure_image_command;
+extern const Command judge_command;
+extern const Command policy_lint_command;
+extern const Command policy_show_command;
+extern const Command policy_diff_command;
+extern const Command explain_command;
+
+} // namespace sev::cli

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sevctl/help.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+namespace sev::cli {
+namespace {
+
+constexpr std::size_t columns = 80;
+
+/// Words of `text` in lines of at most `columns`, each after `indent` blanks; the first line starts at column `at`.
+std::string wrap(std::string_view text, std::size_t indent, std::size_t at) {
+    std::string out;
+    bool first_in_line = true;
+    while (!text.empty()) {
+        const auto blank = std::min(text.find_first_of(" \n"), text.size());
+        const std::string_view word = text.substr(0, blank);
+        text.remove_prefix(std::min(blank + 1, text.size()));
+        if (word.empty()) continue;
+        if (!first_in_line && at + 1 + word.size() > columns) {
+            out += "\n" + std::string(indent, ' ');
+            at = indent;
+            first_in_line = true;
+        }
+        if (!first_in_line) {
+            out += ' ';
+            ++at;
+        }
+        out += word;
+        at += word.size();
+        first_in_line = false;
+    }
+    return out;
+}
+
+std::string spelled(const Argument& argument) {
+    if (argument.positional()) return std::string{argument.name};
+    const std::string names = argument.letter ? fmt::format("-{}, {}", argument.letter, argument.name) : std::string{argument.name};
+    return argument.takes_value() ? fmt::format("{} {}", names, argument.metavar) : names;
+}
+
+std::string option_lines(std::string_view spelling, std::string_view text) {
+    constexpr std::size_t indent = 26;
+    std::string line = fmt::format("  {}", spelling);
+    if (line.size() + 2 > indent)
+        line += "\n" + std::string(indent, ' ');
+    else
+        line.resize(indent, ' ');
+    return line + wrap(text, indent, indent) + "\n";
+}
+
+std::string paragraphs(std::string_view text) {
+    std::string out;
+    while (!text.empty()) {
+        const auto end = text.find("\n\n");
+        out += wrap(text.substr(0, end), 0, 0) + "\n\n";
+        text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 2);
+    }
+    return out;
+}
+
+} // namespace
+
+std::span<const GlobalOption> global_options() {
+    static constexpr std::array options{
+        GlobalOption{'q', "--quiet", "Say nothing at all; the exit status speaks."},
+        GlobalOption{'h', "--help", "Show help, of a command when one is named."},
+        GlobalOption{'V', "--version", "Show the version."},
+    };
+    return options;
+}
+
+std::string synopsis(const Command& command) {
+    std::string out = fmt::format("sevctl {}", command.name);
+    for (const bool positional : {false, true}) {
+        for (const Argument& argument : command.arguments) {
+            if (argument.hidden || argument.positional() != positional) continue;
+            std::string one{argument.name};
+            if (argument.letter) one = fmt::format("-{}", argument.letter);
+            if (!positional && argument.takes_value()) one += fmt::format(" {}", argument.metavar);
+            if (!argument.required) one = fmt::format("[{}]", one);
+            if (argument.repeated) one += "...";
+            out += " " + one;
+        }
+    }
+    return out;
+}
+
+std::string command_help(const Command& command) {
+    std::string out = wrap("usage: " + synopsis(command), 8, 0) + "\n\n" + paragraphs(command.text);
+    for (const Argument& argument : command.arguments)
+        if (!argument.hidden) out += option_lines(spelled(argument), argument.help);
+    out += option_lines("-h, --help", "Show this help.");
+    return out + fmt::format("\nexample: {}\n", command.example);
+}
+
+std::string overview() {
+    std::string out = "usage: sevctl [-q] COMMAND [ARGUMENTS]\n\nAMD SEV for guest owners and hosts: sessions, measurements, verdicts, secrets.\n\n";
+    for (const Command* command : commands())
+        if (!command->hidden) out += option_lines(command->name, command->summary);
+    out += "\n";
+    for (const GlobalOption& option : global_options()) out += option_lines(fmt::format("-{}, {}", option.letter, option.name), option.help);
+    return out + "\nA command of two words may be written with a hyphen. `sevctl COMMAND --help` and\nsevctl(1) say more. Exit status: 0 done or yes, 1 no, 2 trouble.\n";
+}
+
+json::Value table_as_json() {
+    json::Value out = json::Value::array();
+    for (const Command* command : commands()) {
+        json::Value one{{"name", command->name}, {"summary", command->summary}, {"example", command->example}, {"arguments", json::Value::array()}};
+        for (const Argument& argument : command->arguments) {
+            static constexpr std::array contents{"structured", "opaque", "any"};
+            one["arguments"].push_back({{"name", argument.name},
+                                        {"letter", argument.letter ? std::string(1, argument.letter) : std::string{}},
+                                        {"kind", name(argument.kind)},
+                                        {"metavar", argument.metavar},
+                                        {"choices", argument.choices},
+                                        {"required", argument.required},
+                                        {"repeated", argument.repeated},
+                                        {"hidden", argument.hidden},
+                                        {"secret", argument.secret},
+                                        {"reads_file", argument.reads_file()},
+                                        {"writes_file", argument.writes_file()},
+                                        {"content", contents.at(static_cast<std::size_t>(argument.content))},
+                                        {"limit_bytes", argument.limit_bytes}});
+        }
+        out.push_back(std::move(one));
+    }
+    return out;
+}
+
+} // namespace sev::cli

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+
+#include "sevctl/commands.hpp"
+#if __has_include("sevctl/launch.hpp")
+#include "sevctl/launch.hpp" // declares launch_command
+#define SEVCTL_LAUNCH &launch_command,
+#else
+#define SEVCTL_LAUNCH
+#endif
+
+namespace sev::cli {
+
+std::span<const Command* const> commands() {
+    static constexpr std::array table{
+        // the guest owner's keys and certificates
+        &session_command,
+        &generate_command,
+        &verify_command,
+        &validate_command,
+        // expected values and secrets, as sevctl has them
+        &measurement_build_command,
+        &secret_build_command,
+        &vmsa_build_command,
+        &vmsa_update_command,
+        &vmsa_show_command,
+        // ours
+        &vmsa_diff_command,
+        &measure_qemu_command,
+        &measure_image_command,
+        &judge_command,
+        &policy_lint_command,
+        &policy_show_command,
+        &policy_diff_command,
+        SEVCTL_LAUNCH
+        &explain_command,
+    };
+    return table;
+}
+
+const Command* find_command(std::string_view name) {
+    const auto same = [&](const Command* command) {
+        return std::ranges::equal(command->name, name, [](char ours, char theirs) { return ours == theirs || (ours == ' ' && theirs == '-'); });
+    };
+    const auto found = std::ranges::find_if(commands(), same);
+    return found == commands().end() ? nullptr : *found;
+}
+
+} // namespace sev::cli

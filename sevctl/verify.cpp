@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include <fmt/format.h>
+
+#include "sevctl/commands.hpp"
+#include "sevctl/inputs.hpp"
+
+namespace sev::cli {
+namespace {
+
+constexpr std::array arguments{
+    Argument{.name = "--sev",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The platform's chain: PDH, PEK, OCA, CEK, and perhaps ASK and ARK, as sevctl export writes it.",
+             .limit_bytes = 16 << 10},
+    Argument{.name = "--oca", .kind = Kind::input, .metavar = "FILE", .help = "Take the OCA certificate from here.", .limit_bytes = 2084},
+    Argument{.name = "--ca", .kind = Kind::input, .metavar = "FILE", .help = "ASK and ARK, as AMD publishes them (ask_ark_PRODUCT.cert).", .limit_bytes = 16 << 10},
+    root_option,
+    json_option,
+};
+
+std::string line_of(const psp::SevCertificate& certificate) {
+    const bool agreement = certificate.algorithm == psp::Algorithm::ecdh_sha256 || certificate.algorithm == psp::Algorithm::ecdh_sha384;
+    const bool wide = psp::raw(certificate.algorithm) >= 0x100; // SHA-384
+    const auto signed_bytes = certificate.signed_bytes();
+    const auto* rsa = std::get_if<psp::RsaCertificateKey>(&certificate.key);
+    const std::string key = rsa ? fmt::format("R{} R{}", rsa->bits, wide ? 384 : 256) : fmt::format("EP384 {}{}", agreement ? 'D' : 'E', wide ? 384 : 256);
+    return fmt::format("{} {} {}", psp::name(certificate.usage), key, hex(hash(wide ? Hash::sha384 : Hash::sha256, signed_bytes)));
+}
+
+std::string line_of(const psp::CaCertificate& certificate) {
+    return fmt::format("{} R{} R{} {}", psp::name(certificate.usage), certificate.bits, certificate.hash() == Hash::sha384 ? 384 : 256,
+                       hex(hash(certificate.hash(), certificate.signed_bytes())));
+}
+
+bool signed_by(const psp::SevCertificate& child, const psp::SevCertificate& parent) {
+    const psp::SignatureSlot* const slot = child.signature_by(parent.usage);
+    return slot && psp::signature_valid(child, *slot, parent);
+}
+bool signed_by(const psp::SevCertificate& child, const psp::CaCertificate& parent) {
+    const psp::SignatureSlot* const slot = child.signature_by(parent.usage);
+    return slot && psp::signature_valid(child, *slot, parent);
+}
+bool signed_by(const psp::CaCertificate& child, const psp::CaCertificate& parent) { return psp::signature_valid(child, parent); }
+
+/// One line of the tree: how `parent` signed `child`, and itself if it is a root.
+template <class Child, class Parent>
+std::string link(std::string_view indent, const std::optional<Child>& child, const std::optional<Parent>& parent, std::string_view name, bool is_root) {
+    if (!parent) return fmt::format("{} ? {} is missing\n", indent, name);
+    const std::string_view itself = !is_root ? " " : signed_by(*parent, *parent) ? "•" : "•\u0337";
+    const std::string_view signs = child && signed_by(*child, *parent) ? "⬑" : "⬑\u0338";
+    return fmt::format("{}{}{} {}\n", indent, itself, signs, line_of(*parent));
+}
+
+std::string tree(const psp::Chain& chain) {
+    std::string out = chain.pdh ? line_of(*chain.pdh) + "\n" : "? PDH is missing\n";
+    out += link("", chain.pdh, chain.pek, "PEK", false);
+    out += link("   ", chain.pek, chain.oca, "OCA", true);
+    out += link("   ", chain.pek, chain.cek, "CEK", false);
+    out += link("      ", chain.cek, chain.ask, "ASK", false);
+    out += link("         ", chain.ask, chain.ark, "ARK", true);
+    return out + "\n • = self signed, ⬑ = signs, •\u0337 = invalid self sign, ⬑\u0338 = invalid signs\n";
+}
+
+json::Value certificates_of(const psp::Chain& chain) {
+    json::Value out = json::Value::object();
+    const auto put = [&](const char* name, const auto& certificate) {
+        if (certificate) out[name] = {{"algorithm", psp::name(certificate->algorithm)}, {"fingerprint", hex(certificate->fingerprint())}};
+    };
+    put("pdh", chain.pdh);
+    put("pek", chain.pek);
+    put("oca", chain.oca);
+    put("cek", chain.cek);
+    const auto put_ca = [&](const char* name, const auto& certificate) {
+        if (certificate) out[name] = {{"algorithm", psp::name(certificate->algorithm())}, {"fingerprint", hex(certificate->fingerprint())}};
+    };
+    put_ca("ask", chain.ask);
+    put_ca("ark", chain.ark);
+    return out;
+}
+
+psp::Chain read_chain(const Arguments& given) {
+    if (!given.has("--sev"))
+        throw Error{Fault::usage, "--sev is missing: this build verifies files, and cannot ask the platform (/dev/sev) itself",
+                    "name the file that sevctl export wrote: sevctl verify --sev FILE"};
+    psp::Chain chain = psp::parse_chain(input_bytes(given, "--sev"), shown(given.text("--sev")));
+    if (given.has("--oca")) {
+        const std::string file = shown(given.text("--oca"));
+        chain.oca = psp::parse_sev_certificate(input_bytes(given, "--oca"), file);
+        if (chain.oca->usage != psp::Usage::oca)
+            throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(chain.oca->usage))};
+    }
+    if (given.has("--ca")) add_ca(chain, given, "--ca");
+    return chain;
+}
+
+Answer run(const Arguments& given, Console& console) {
+    const std::vector<psp::Root> roots = trusted_roots(given);
+    const psp::Chain chain = read_chain(given);
+    const bool to_root = chain.ask || chain.ark;
+    psp::ChainVerdict verdict;
+    if (to_root)
+        verdict = psp::verify_chain(chain, roots);
+    else
+        verdict.checks = psp::verify_platform_part(chain);
+
+    if (console.json()) {
+        json::Value result = result_of(given);
+        result["valid"] = verdict.trusted();
+        result["root"] = verdict.root ? json::Value(verdict.root->label) : json::Value();
+        result["emulated"] = verdict.emulated;
+        result["certificates"] = certificates_of(chain);
+        result["checks"] = checks_as_json(verdict.checks);
+        console.print(result);
+    } else {
+        std::string text = tree(chain);
+        for (const psp::Check& check : verdict.checks)
+            if (!check.passed) text += fmt::format("\ninvalid: {}: {}", check.check, check.detail);
+        if (!psp::all_passed(verdict.checks)) text += "\n";
+        if (verdict.trusted()) text += fmt::format("\nroot: {}{}\n", verdict.root->label, verdict.emulated ? " (an emulated PSP: nothing is protected by hardware)" : "");
+        console.print(text);
+    }
+    if (!to_root && psp::all_passed(verdict.checks))
+        throw Error{Fault::usage, fmt::format("{}: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", shown(given.text("--sev"))),
+                    "add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan"};
+    return verdict.trusted() ? Answer::yes : Answer::no;
+}
+
+} // namespace
+
+const Command verify_command{
+    .name = "verify",
+    .summary = "verify a platform's certificate chain",
+    .text = "Verifies ARK, ASK, CEK, PEK, OCA and PDH: every signature, usage, algorithm, key id and curve, up to a root that is trusted. AMD's roots are "
+            "built in by fingerprint; any other root, such as that of an emulated PSP, counts only when --root names it.\n\n"
+            "The report is a tree as virtee's sevctl prints it, each certificate with its fingerprint and a mark for each signature, then each check that "
+            "failed with its reason. Exit status 1: something is invalid. 2: no answer, for instance because ASK and ARK are missing.",
+    .example = "sevctl verify --sev platform.chain --ca ask_ark_naples.cert",
+    .arguments = arguments,
+    .run = run,
+};
+
+} // namespace sev::cli
