@@ -37,7 +37,7 @@ std::optional<Bytes> bytes_of(const Path& path, std::size_t limit_bytes) {
     return read_file(path, limit_bytes);
 }
 
-void remove(const Path& path) {
+void forget(const Path& path) {
     std::error_code ignored; // a note that stays is found out of date later
     std::filesystem::remove(path, ignored);
 }
@@ -163,7 +163,7 @@ void Store::put(const Path& path, ByteView bytes) const {
 
 void Store::put_ca(const Authority& authority) const {
     put(ca_path(authority.product()), authority.serialize());
-    remove(ca_path(authority.product()).replace_extension(".missing"));
+    forget(ca_path(authority.product()).replace_extension(".missing"));
 }
 
 void Store::put_cek(const psp::SevCertificate& cek, const std::optional<psp::ChipId>& id) const {
@@ -171,7 +171,7 @@ void Store::put_cek(const psp::SevCertificate& cek, const std::optional<psp::Chi
     put(cek_path(cek.fingerprint()), bytes);
     if (!id) return;
     put(cek_path(*id), bytes);
-    remove(cek_path(*id).replace_extension(".missing"));
+    forget(cek_path(*id).replace_extension(".missing"));
 }
 
 std::optional<MissingNote> Store::missing(const Path& path, std::string_view subject, Time now) const {
@@ -194,7 +194,7 @@ std::optional<WaitNote> Store::wait(std::string_view server, Time now) const {
     return note && note->server == server && note->not_before <= now + longest_wait ? std::move(note) : std::nullopt;
 }
 void Store::put_wait(const WaitNote& note) const { put(directory_ / "server" / (file_name_of(note.server) + ".wait"), as_bytes(note.serialize())); }
-void Store::clear_wait(std::string_view server) const { remove(directory_ / "server" / (file_name_of(server) + ".wait")); }
+void Store::clear_wait(std::string_view server) const { forget(directory_ / "server" / (file_name_of(server) + ".wait")); }
 
 Path Store::lock_path(std::string_view name) const {
     const Path folder = directory_ / "lock";

@@ -12,21 +12,27 @@ import sys
 MAY_INCLUDE = {
     "base": [],
     "psp": ["base"],
+    "psp/ccp": ["base", "psp"],
     "psp/emulator": ["base", "psp"],
     "ovmf-measure": ["base", "psp"],
     "attest/protocol": ["base", "psp"],
+    "attest/endorsement": ["base", "psp"],  # certificates and a cache: no keys, so either side may read it
+    "attest/relay": ["base", "psp", "attest/endorsement"],  # trusted with nothing, so it gets nothing
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
-    "sevctl": ["base", "psp", "psp/emulator", "ovmf-measure", "attest", "attest/protocol", "launch"],
+    "sevctl": ["base", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "sevctl"]}
 MAY_LINK = {
     "sev_base": set(),
     "sev_psp": {"sev_base"},
+    "sev_psp_ccp": {"sev_psp"},
     "sev_psp_emulator": {"sev_psp"},
     "sev_measure": {"sev_psp"},
     "sev_attest_protocol": {"sev_psp"},
+    "sev_endorsement": {"sev_psp"},
+    "sev_relay": {"sev_endorsement"},
     "sev_attest": {"sev_psp", "sev_measure", "sev_attest_protocol"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
 }
