@@ -6,15 +6,7 @@
 namespace sev::psp {
 namespace {
 
-void put_le32(Bytes& out, std::uint32_t value) {
-    const auto bytes = wire::le32_bytes(value);
-    out.insert(out.end(), bytes.begin(), bytes.end());
-}
-
-template <class Bytelike>
-void put(Bytes& out, const Bytelike& bytes) {
-    out.insert(out.end(), bytes.begin(), bytes.end());
-}
+constexpr std::size_t fixed_size = 0x40; // VERSION … MODULUS_SIZE
 
 Bytes reversed(ByteView bytes) { return {bytes.rbegin(), bytes.rend()}; }
 
@@ -23,24 +15,24 @@ Bytes to_bytes(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
 } // namespace
 
 Bytes CaCertificate::signed_bytes() const {
-    constexpr ByteArray<16> reserved{};
-    Bytes out;
-    out.reserve(0x40 + exponent.size() + modulus.size());
-    put_le32(out, 1);        // 00h VERSION
-    put(out, key_id);        // 04h
-    put(out, certifying_id); // 14h
-    put_le32(out, raw(usage));
-    put(out, reserved);  // 28h
-    put_le32(out, bits); // 38h PUBEXP_SIZE
-    put_le32(out, bits); // 3Ch MODULUS_SIZE
-    put(out, exponent);
-    put(out, modulus);
+    ByteArray<fixed_size> fixed{};
+    const auto v = wire::span(fixed);
+    wire::put_le32<0x00>(v, 1); // VERSION
+    wire::put_bytes<0x04>(v, key_id);
+    wire::put_bytes<0x14>(v, certifying_id);
+    wire::put_le32<0x24>(v, raw(usage));
+    wire::put_le32<0x38>(v, bits); // PUBEXP_SIZE
+    wire::put_le32<0x3C>(v, bits); // MODULUS_SIZE
+    Bytes out(fixed_size + exponent.size() + modulus.size());
+    const auto after_fixed = std::ranges::copy(fixed, out.begin()).out;
+    const auto after_exponent = std::ranges::copy(exponent, after_fixed).out;
+    std::ranges::copy(modulus, after_exponent);
     return out;
 }
 
 Bytes CaCertificate::serialize() const {
     Bytes out = signed_bytes();
-    if (signature) put(out, *signature);
+    if (signature) out.insert(out.end(), signature->begin(), signature->end());
     return out;
 }
 

@@ -55,7 +55,7 @@ struct Policy {
         return {static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 24)};
     }
     friend bool operator==(const Policy&, const Policy&) = default;
-    /// "0x00110005: NODBG ES, firmware API 0.17 or newer".
+    /// "0x11000005: NODBG ES, firmware API 0.17 or newer".
     std::string text() const;
     /// Reads a decimal or 0x-hexadecimal 32-bit number. Throws Error{Fault::usage}.
     static Policy parse(std::string_view text, std::string_view what);

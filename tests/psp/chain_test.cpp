@@ -82,7 +82,8 @@ namespace {
 /// How many single-bit flips of one certificate neither its parser nor any of `views` refuses. A view is a part of the good chain into which the
 /// flipped certificate goes; it refuses when a check fails that passes without the flip. Cheap views come first: most flips need no signature check.
 template <class Certificate, class Parse>
-std::size_t accepted_flips(Bytes bytes, std::optional<Certificate> Chain::*member, Parse&& parse, const std::vector<Root>& roots, std::vector<Chain> views) {
+std::size_t accepted_flips(Bytes bytes, std::optional<Certificate> Chain::*member, Parse&& parse, const std::vector<Root>& roots,
+                           std::vector<Chain> views) {
     const Certificate good = parse(bytes, "certificate");
     std::vector<test::Names> failed_before;
     for (Chain& view : views) {
