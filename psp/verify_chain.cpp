@@ -134,7 +134,8 @@ void sev_fields(Report& report, const Place& place, const SevCertificate& certif
     report.add(place.link, "algorithm", fits,
                fits ? fmt::format("PUBKEY_ALGO is {}", code(certificate.algorithm))
                     : fmt::format("00Ch PUBKEY_ALGO is {} on {}, want {}", code(certificate.algorithm),
-                                  certificate.point() ? "a P-384 key" : "an RSA key", place.usage == Usage::oca ? "ECDSA or RSA-PSS" : code(place.algorithm)));
+                                  certificate.point() ? "a P-384 key" : "an RSA key",
+                                  place.usage == Usage::oca ? "ECDSA or RSA-PSS" : code(place.algorithm)));
     if (const P384Point* point = certificate.point()) {
         const bool on = on_curve(*point);
         report.add(place.link, "curve", on, on ? "the public point is on P-384" : "014h PUBKEY: the point QX, QY is not on P-384");
