@@ -127,7 +127,7 @@ public:
     void binary(ByteView bytes);
     /// "sevctl: warning: …" on stderr.
     void warn(std::string_view text);
-    /// Plain remarks on stderr.
+    /// "sevctl: note: …" on stderr.
     void note(std::string_view text);
     /// Hands everything to the operating system. Throws Error{Fault::system} when stdout cannot take it: half a result is no result.
     void finish();

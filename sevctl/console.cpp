@@ -26,7 +26,7 @@ void Console::warn(std::string_view text) {
 }
 
 void Console::note(std::string_view text) {
-    if (!quiet_) fmt::print(stderr, "sevctl: {}\n", text);
+    if (!quiet_) fmt::print(stderr, "sevctl: note: {}\n", text);
 }
 
 void Console::finish() {
