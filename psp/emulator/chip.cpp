@@ -89,7 +89,6 @@ SevCertificate Chip::unsigned_cek() const {
 }
 
 std::optional<std::string> Chip::inconsistency() const {
-    if (ids.size() != personality->sockets) return fmt::format("{} chip ids, want {} for {}", ids.size(), personality->sockets, personality->name);
     if (ark.bits != personality->rsa_bits || ask.bits != personality->rsa_bits)
         return fmt::format("ARK has {} bits and ASK {}, want {} for {}", ark.bits, ask.bits, personality->rsa_bits, personality->name);
     if (ark.key_id != emulated_ark_key_id || ark.usage != Usage::ark || ask.usage != Usage::ask) return "ARK and ASK are not those of an emulated PSP";

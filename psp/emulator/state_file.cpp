@@ -10,7 +10,6 @@ constexpr std::string_view magic = "xen-sev-emulator";
 constexpr std::uint32_t version = 1;
 constexpr std::size_t name_bytes = 32, trailer_bytes = 32;
 constexpr std::size_t header_bytes = 16 + 4 + 4;
-constexpr std::uint32_t max_sockets = 8;
 
 [[noreturn]] void refuse(std::string_view what, std::string_view problem) {
     throw Error{sev::Fault::malformed, fmt::format("{}: {}", what, problem), "restore the state directory from a copy, or make a new emulated PSP elsewhere"};
@@ -56,7 +55,7 @@ ChipState parse_state(ByteView bytes, std::string_view what) {
     Cursor body{checked_body(bytes, what), fmt::format("{}: after the header", what)};
     const Personality& personality = personality_of(body);
     const std::uint32_t sockets = body.le32("number of sockets");
-    if (sockets < 1 || sockets > max_sockets) body.refuse(fmt::format("number of sockets is {}, want 1 to {}", sockets, max_sockets));
+    if (sockets != personality.sockets) body.refuse(fmt::format("number of sockets is {}, want {} for {}", sockets, personality.sockets, personality.name));
     std::vector<ChipId> ids(sockets);
     for (ChipId& id : ids) id = body.array<64>("chip id");
     ChipSecret secret{body.take(ChipSecret::size_bytes, "chip secret").first<ChipSecret::size_bytes>()};
