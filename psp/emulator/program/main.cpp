@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sev-emulator: makes and shows emulated PSPs.
+// sev-emulator: makes and shows emulated PSPs, and serves one to other programs as /dev/sev.
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "psp/emulator/emulator.hpp"
+#include "psp/emulator/program/device_options.hpp"
 
 namespace sev::psp::emulator {
 namespace {
@@ -52,6 +53,27 @@ Bytes certificate_authority(const Identity& identity) {
     return out;
 }
 
+/// Options of the sub-commands that serve a device.
+void add_device_options(CLI::App& command, DeviceChoice& choice, bool state_required) {
+    CLI::Option& state = *command.add_option("--state", choice.state, "directory of the chip, made by sev-emulator create");
+    if (state_required) state.required();
+    command.add_option("--fault", choice.faults, "inject a fault: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N; repeatable")->take_all();
+    command.add_option("--timeout", choice.timeout_ms, "how long the driver waits for one command, in ms (default 100000)");
+    command.add_option("--permit", choice.permit, "who may open the device: rw (default), r: for reading only, none");
+    command.add_flag("--verbose", choice.verbose, "say on stderr what the kernel would log");
+}
+
+/// What follows the first "--" is the program of `run`, and no option of ours.
+std::vector<std::string> take_program(int& argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        if (std::string_view{argv[i]} != "--") continue;
+        std::vector<std::string> program{argv + i + 1, argv + argc};
+        argc = i;
+        return program;
+    }
+    return {};
+}
+
 int run(int argc, char** argv) {
     CLI::App app{"sev-emulator: the emulated PSP of xen-sev", "sev-emulator"};
     app.require_subcommand(1);
@@ -74,7 +96,23 @@ int run(int argc, char** argv) {
     cek.add_option("--state", state, "its directory")->required();
     cek.add_option("--out", out, "file for the certificate (binary)")->required();
     cek.add_flag("--force", force, "replace the file");
+    RunOptions run_options;
+    CLI::App& run_command = *app.add_subcommand("run", "run a program, unmodified, with a /dev/sev: run [OPTIONS] -- PROGRAM [ARGUMENTS]");
+    add_device_options(run_command, run_options.device, false);
+    CLI::Option& run_socket = *run_command.add_option("--socket", run_options.socket, "use the platform of a running sev-emulator serve");
+    run_command.add_option("--personality", run_options.device.personality, "without --state and --socket: what the new chip pretends to be (default epyc-3151)");
+    run_socket.excludes("--state")->excludes("--personality")->excludes("--fault")->excludes("--timeout")->excludes("--permit");
+    ServeOptions serve_options;
+    CLI::App& serve_command = *app.add_subcommand("serve", "keep one platform for many programs, on a Unix socket, until SIGTERM");
+    add_device_options(serve_command, serve_options.device, true);
+    serve_command.add_option("--socket", serve_options.socket, "where to listen; only you and root can connect")->required();
+    serve_command.add_option("--ready-fd", serve_options.ready_fd, "descriptor on which to write READY=1 once programs can connect");
+    CuseOptions cuse_options;
+    CLI::App& cuse_command = *app.add_subcommand("cuse", "make a character device, where the kernel has CUSE, until SIGTERM");
+    add_device_options(cuse_command, cuse_options.device, true);
+    cuse_command.add_option("--name", cuse_options.name, "its name in /dev (default sev)");
     CLI::App& personalities = *app.add_subcommand("personalities", "list the machines it can pretend to be");
+    run_options.program = take_program(argc, argv);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -82,6 +120,7 @@ int run(int argc, char** argv) {
         throw Error{sev::Fault::usage, error.what(), "see: sev-emulator --help"};
     }
 
+    if (!run_options.program.empty() && !run_command.parsed()) throw Error{sev::Fault::usage, "a program after -- is for sev-emulator run alone", "see: sev-emulator --help"};
     const Existing existing = force ? Existing::replace : Existing::refuse;
     if (create.parsed()) {
         const Personality* const found = find_personality(personality);
@@ -93,6 +132,12 @@ int run(int argc, char** argv) {
         write_file(out, certificate_authority(Emulator::open(state)->identity()), Visibility::readable, existing);
     } else if (cek.parsed()) {
         write_file(out, Emulator::open(state)->identity().cek.serialize(), Visibility::readable, existing);
+    } else if (run_command.parsed()) {
+        return run_program(run_options);
+    } else if (serve_command.parsed()) {
+        return serve(serve_options);
+    } else if (cuse_command.parsed()) {
+        return serve_cuse(cuse_options);
     } else if (personalities.parsed()) {
         for (const Personality& each : all_personalities()) fmt::print("{:<12} {}, firmware {}, {} ASIDs\n", each.name, each.title, each.build.text(), each.max_asid);
     }
