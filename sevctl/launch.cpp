@@ -28,6 +28,7 @@ constexpr std::array arguments{
     Argument{.name = "--evidence", .kind = Kind::choice, .metavar = "KIND", .help = "measurement (default), or report: a PEK-signed attestation report, which frees no secret.", .choices = "measurement|report"},
     Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "Also write what the owner was shown (JSON, docs/schemas/bundle.json), for sevctl judge."},
     Argument{.name = "--show-slot", .kind = Kind::text, .metavar = "SLOT", .help = "After the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view holds the secret in the clear."},
+    Argument{.name = "--verbose", .kind = Kind::flag, .help = "Print every check of the verdict, not only those that failed."},
     Argument{.name = "--fault", .kind = Kind::text, .metavar = "FAULT", .help = "Inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.", .repeated = true},
     force_option,
     json_option,
@@ -203,7 +204,7 @@ Answer run(const Arguments& given, Console& console) {
         console.print(out);
     } else {
         if (views) tell_views(console, *views);
-        console.print("\n" + attest::render(verdict, 80));
+        console.print("\n" + attest::render(verdict, 80, given.has("--verbose") ? attest::Detail::all : attest::Detail::failures));
     }
     return verdict.trusted() ? Answer::yes : Answer::no;
 }

@@ -49,7 +49,9 @@ struct Verdict {
     friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
+/// How much of a verdict people want to see: every check, or what failed and how many passed, with known weaknesses by id.
+enum class Detail { all, failures };
 /// Text of a verdict for people: one line a check ("pass"/"FAIL"), advisories and notes, the answer last; lines of at most `columns`.
-std::string render(const Verdict& verdict, std::size_t columns = 80);
+std::string render(const Verdict& verdict, std::size_t columns = 80, Detail detail = Detail::all);
 
 } // namespace sev::attest

@@ -56,19 +56,24 @@ void wrap(std::string& out, std::string line, std::string_view text, std::size_t
 
 } // namespace
 
-std::string render(const Verdict& verdict, std::size_t columns) {
+std::string render(const Verdict& verdict, std::size_t columns, Detail detail) {
     columns = std::max<std::size_t>(columns, 40);
     const auto clean = [](const std::string& text) { return printable(text, 4096); };
     std::string out;
+    std::string warnings;
+    if (detail == Detail::failures) out += fmt::format("pass  {} of {} checks\n", std::ranges::count(verdict.checks, true, &psp::Check::passed), verdict.checks.size());
     for (const psp::Check& check : verdict.checks) {
+        if (detail == Detail::failures && check.passed) continue;
         const std::string head = fmt::format("{}  {}", check.passed ? "pass" : "FAIL", clean(check.check));
         if (check.detail.empty()) out += head + "\n";
         else wrap(out, head + ":", clean(check.detail), 6, columns);
     }
     for (const AdvisoryFinding& finding : verdict.advisories) {
         const std::string_view kind = finding.severity == Severity::warn ? "warn" : finding.accepted ? "acpt" : "FAIL";
-        wrap(out, fmt::format("{}  {}:", kind, clean(finding.id)), clean(finding.text), 6, columns);
+        if (detail == Detail::failures && kind == "warn") warnings += (warnings.empty() ? "" : ", ") + clean(finding.id);
+        else wrap(out, fmt::format("{}  {}:", kind, clean(finding.id)), clean(finding.text), 6, columns);
     }
+    if (!warnings.empty()) wrap(out, "warn ", fmt::format("known weaknesses that remain: {}", warnings), 6, columns);
     for (const std::string& note : verdict.notes) wrap(out, "note ", clean(note), 6, columns);
     wrap(out, "", fmt::format("level {}", level_text(std::min(verdict.level, highest_level))), 0, columns);
     if (verdict.root) wrap(out, "", fmt::format("root  {}{}", clean(*verdict.root), verdict.emulated ? " (EMULATED PSP: no hardware protects this guest)" : ""), 6, columns);

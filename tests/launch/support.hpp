@@ -12,10 +12,10 @@ namespace sev::test {
 using psp::emulator::EmulatedFirmware;
 using psp::emulator::Emulator;
 
-/// A host with an emulated EPYC 3151, initialised.
+/// A host with an emulated PSP, initialised.
 struct Host {
-    explicit Host(psp::emulator::Options options = {})
-        : emulator{Emulator::create(directory / "psp", *psp::emulator::find_personality("epyc-3151"), std::move(options))},
+    explicit Host(std::string_view personality = "epyc-3151")
+        : emulator{Emulator::create(directory / "psp", *psp::emulator::find_personality(personality))},
           firmware{*emulator, space, std::chrono::milliseconds{300}}, platform{firmware, space}, asids{range()} {}
     launch::AsidRange range() const { return {.max = emulator->personality().max_asid, .min_sev = emulator->personality().min_sev_asid}; }
     launch::Endorsement endorsement() const { return {emulator->identity().cek, emulator->identity().ask, emulator->identity().ark}; }

@@ -39,12 +39,12 @@ def prepare(folder):
         "format": "xen-sev/image-layout", "version": 1, "parts": [initrd, {**firmware, "gpa": "0xffeff000"}],
         "slots": [{"name": "initrd", "gpa": "0x10000000", "length": 4096}], **cpus}))
     (folder / "owner.json").write_text(json.dumps({
-        "format": "xen-sev/owner-policy", "version": 1, "owner": "scan", "not_before": "2020-01-01T00:00:00Z", "not_after": "2099-01-01T00:00:00Z",
+        "format": "xen-sev/owner-policy", "version": 1, "owner": "scan", "validity": {"not_before": "2020-01-01T00:00:00Z", "not_after": "2099-01-01T00:00:00Z"},
         "roots": {"amd": [], "other": [{"label": "scan", "product": "naples", "emulated": True, "fingerprint": psp["root_fingerprint"]}]},
         "chips": [{"label": "chip", "cek": psp["cek_fingerprint"]}], "minimum_build": "0.17.22", "accept_unproven_build": False,
-        "required_bits": ["NODBG", "NOKS", "ES", "NOSEND"], "forbidden_bits": [], "level": 0, "evidence": ["measurement"],
+        "guest_policy": {"required": ["NODBG", "NOKS", "ES", "NOSEND"], "forbidden": []}, "level": 0, "evidence": ["measurement"],
         "references": [{"name": "guest", "image": {"parts": [initrd, firmware], **cpus}}],
-        "secrets": [{"name": "s", "file_name": "key", "path": "secret", "needs_es": True, "level": 0}], "accepted_advisories": []}))
+        "secrets": [{"name": "s", "file_name": "key", "path": "secret", "when": {"es": True}}], "accepted_advisories": []}))
 
 
 def memory_of(pid):
@@ -91,11 +91,12 @@ def core_of(pid, folder):
 
 
 def scan_probe(folder):
-    # The keys of a launch that is going on must be somewhere: once in the owner's session and once in the PSP's guest context each; the VEK as long as the guest lives,
-    # in the raw key of an encrypting and a decrypting AES context. Nothing else, and at the end nothing at all.
+    # The keys of a launch that is going on must be somewhere: TEK and TIK once in the owner's session and, until LAUNCH_FINISH, once in the PSP's guest context; the VEK, as
+    # long as the guest lives, three times in its context: the key itself, which another guest may come to share, and the first (encrypting) and last (decrypting) round
+    # key of its two AES schedules. Nowhere else, and at the end nowhere at all.
     canary = {"canary": (1, 8)}
-    live = {"owner-TEK": (1, 2), "owner-TIK": (1, 2), "psp-VEK": (1, 2)}
-    limits = {"measured": {**canary, **live}, "running": {**canary, "psp-VEK": (1, 2)}, "destroyed": canary}
+    live = {"owner-TEK": (1, 2), "owner-TIK": (1, 2), "psp-VEK": (3, 3)}
+    limits = {"measured": {**canary, **live}, "running": {**canary, "psp-VEK": (3, 3)}, "destroyed": canary}
     process = subprocess.Popen([PROBE, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     values, seen = {"secret": SECRET}, []
     for line in process.stdout:
