@@ -22,5 +22,8 @@ extern const Command policy_lint_command;
 extern const Command policy_show_command;
 extern const Command policy_diff_command;
 extern const Command explain_command;
+extern const Command status_command;
+extern const Command ok_command;
+extern const Command probe_command;
 
 } // namespace sev::cli

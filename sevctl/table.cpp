@@ -14,6 +14,10 @@ namespace sev::cli {
 
 std::span<const Command* const> commands() {
     static constexpr std::array table{
+        // what this host can do
+        &status_command,
+        &ok_command,
+        &probe_command,
         // the guest owner's keys and certificates
         &session_command,
         &generate_command,

@@ -20,7 +20,9 @@ MAY_INCLUDE = {
     "attest/relay": ["base", "psp", "attest/endorsement"],  # trusted with nothing, so it gets nothing
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
-    "sevctl": ["base", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch"],
+    # the probe judges a host without launching anything, so it needs neither the launch nor its messages
+    "launch/probe": ["base", "psp"],
+    "sevctl": ["base", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "sevctl"]}
@@ -34,6 +36,7 @@ MAY_LINK = {
     "sev_endorsement": {"sev_psp"},
     "sev_relay": {"sev_endorsement"},
     "sev_attest": {"sev_psp", "sev_measure", "sev_attest_protocol"},
+    "sev_probe": {"sev_psp"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/probe/xen.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include <dlfcn.h>
+
+#include "launch/probe/bundle.hpp"
+#include "launch/probe/xen_module.hpp"
+
+namespace sev::probe {
+namespace {
+
+constexpr int not_tried = -1;
+
+struct Close {
+    void operator()(void* module) const noexcept { ::dlclose(module); }
+};
+
+/// Nothing that needs the module could be asked, for this one reason.
+template <class Outcome>
+void none(Probe& probe, const Outcome& why) {
+    probe.xen_module = why;
+    probe.xen_control = NotTried{"the helper module for Xen is not loaded"};
+    probe.xen_toolstack_coco = NotTried{"the helper module for Xen is not loaded"};
+    probe.cpuid_xen_raw = NotTried{"the helper module for Xen is not loaded"};
+    probe.coco_status = NotTried{"the helper module for Xen is not loaded"};
+    probe.coco_certificates = NotTried{"the helper module for Xen is not loaded"};
+}
+
+std::string dl_error() {
+    const char* const text = ::dlerror(); // NOLINT(concurrency-mt-unsafe): glibc's is per thread
+    return printable(text ? text : "cannot be loaded", Bundle::limit_text / 4);
+}
+
+template <class T>
+Reading<T> outcome(int error, T value, std::string_view why_not_tried) {
+    if (error == not_tried) return NotTried{std::string{why_not_tried}};
+    if (error != 0) return failure_of(error);
+    return value;
+}
+
+} // namespace
+
+void ask_xen(Probe& probe, const std::vector<Path>& modules) {
+    const auto path = std::ranges::find_if(modules, [](const Path& one) {
+        std::error_code ignored;
+        return std::filesystem::exists(one, ignored);
+    });
+    if (path == modules.end()) return none(probe, NotTried{"the helper module xen-sev-probe-xen.so is not installed"});
+    const std::unique_ptr<void, Close> module{::dlopen(path->c_str(), RTLD_NOW | RTLD_LOCAL)};
+    if (!module) return none(probe, Failure{0, dl_error()});
+    void* const symbol = ::dlsym(module.get(), "xen_sev_probe");
+    if (!symbol) return none(probe, Failure{0, dl_error()});
+
+    xen_sev_probe_result result{};
+    result.abi = xen_sev_probe_abi;
+    if (const int error = std::bit_cast<xen_sev_probe_function*>(symbol)(&result); error != 0) return none(probe, failure_of(error));
+
+    constexpr std::string_view closed = "libxenctrl did not open";
+    probe.xen_module = std::string{result.built_for, std::find(std::begin(result.built_for), std::end(result.built_for), '\0')};
+    probe.xen_control = outcome(result.control_error, true, closed);
+    probe.xen_toolstack_coco = result.toolstack_coco != 0;
+    CpuidLeaves raw{.leaves = {}, .zero_leaves_left_out = true};
+    const std::size_t count = std::min<std::size_t>(result.leaf_count, xen_sev_probe_leaves);
+    for (std::size_t i = 0; i < count; ++i) {
+        const xen_sev_probe_leaf& one = result.leaves[i];
+        raw.leaves.push_back({one.leaf, one.subleaf, one.eax, one.ebx, one.ecx, one.edx});
+    }
+    probe.cpuid_xen_raw = outcome(result.policy_error, std::move(raw), closed);
+    probe.coco_status = outcome(result.coco_error, Bytes{std::begin(result.coco_status), std::end(result.coco_status)}, closed);
+    probe.coco_certificates = outcome(result.certificates_error, true, "the coco hypercall does not say that SEV is supported");
+}
+
+} // namespace sev::probe
