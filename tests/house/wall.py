@@ -50,7 +50,7 @@ def room_of(path, rooms):
 def include_faults(source):
     """Includes that cross a wall, and how many files were read."""
     faults, files = [], 0
-    for path in sorted(p for room in MAY_INCLUDE for p in (source / room).rglob("*") if p.suffix in (".hpp", ".cpp", ".h", ".c")):
+    for path in sorted({p for room in MAY_INCLUDE for p in (source / room).rglob("*") if p.suffix in (".hpp", ".cpp", ".h", ".c")}):
         name = path.relative_to(source).as_posix()
         room = room_of(name, MAY_INCLUDE)
         files += 1

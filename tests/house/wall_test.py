@@ -26,8 +26,12 @@ FORBIDDEN = [
     ("psp/chain.cpp", "psp/emulator/emulator.hpp"),
     ("base/bytes.cpp", "psp/types.hpp"),
     ("sevctl/main.cpp", "curl/curl.h"),
+    ("attest/endorsement/store.cpp", "curl/curl.h"),
+    ("attest/endorsement/store.cpp", "attest/session.hpp"),
+    ("attest/relay/fetch.cpp", "attest/session.hpp"),
+    ("attest/relay/program/main.cpp", "psp/keys.hpp"),
 ]
-LINKS = [("sev_launch", "sev_attest"), ("sev_attest", "sev_launch"), ("sev_attest_protocol", "sev_attest"), ("sev_psp", "sev_psp_emulator"), ("sev_base", "sev_psp")]
+LINKS = [("sev_launch", "sev_attest"), ("sev_attest", "sev_launch"), ("sev_attest_protocol", "sev_attest"), ("sev_psp", "sev_psp_emulator"), ("sev_base", "sev_psp"), ("sev_relay", "sev_attest"), ("sev_endorsement", "sev_relay")]
 
 wrong = 0
 with tempfile.TemporaryDirectory() as folder:
