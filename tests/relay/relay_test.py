@@ -73,6 +73,17 @@ class Case(unittest.TestCase):
             self.assertRegex(line, r"^sev-relay: (error|hint): ")
         return done
 
+    def valid(self, done):
+        """The result, held against its schema."""
+        told = json.loads(done.stdout)
+        try:
+            import jsonschema
+        except ImportError:
+            print("SKIPPED: python3-jsonschema is absent")
+        else:
+            jsonschema.validate(told, json.loads(pathlib.Path("docs/schemas/relay-fetch.schema.json").read_text()))
+        return told
+
     def stored(self):
         """Certificates in the cache, and nothing half-written beside them."""
         files = [p for p in self.cache.rglob("*") if p.is_file()]
@@ -99,7 +110,7 @@ class Right(Case):
     def test_cek_is_fetched_once_with_its_ca(self):
         done = self.fetch("cek", "--id", ID, "--product", "naples", "--json")
         self.assertEqual(done.returncode, 0, done)
-        told = json.loads(done.stdout)
+        told = self.valid(done)
         self.assertEqual((told["outcome"], told["product"], told["fingerprint"], told["root"], told["amd"]), ("fetched", "naples", NAPLES.key, "test naples", False))
         self.assertEqual(pathlib.Path(told["file"]).read_bytes(), NAPLES.cek)
         self.assertEqual(self.stored(), ["ca/naples.cert", f"cek/{ID}.cert", f"cek/key-{NAPLES.key}.cert"])
@@ -201,7 +212,7 @@ class Missing(Case):
             self.assertEqual(done.returncode, 1, done)
             self.assertIn("endorsement missing", done.stderr)
             self.assertIn("pin", done.stderr)
-            self.assertEqual(json.loads(done.stdout)["outcome"], "missing")
+            self.assertEqual(self.valid(done)["outcome"], "missing")
         self.assertEqual(self.server.requests.count(f"/cek/{ID}"), 1)
         self.assertEqual(self.fetch("cek", "--id", ID, "--offline").returncode, 1)  # known, so no guess
 
