@@ -6,35 +6,17 @@ The peer is installed into a virtual environment in the build folder, once, at t
 """
 import json
 import os
-import pathlib
 import subprocess
 import sys
-import venv
 
 from common import OVMF, Workspace, arguments, begin, sevctl, skip, write_report
+from install_snp_measure import PACKAGE, install
 
-PACKAGE = "sev-snp-measure==0.0.13"
 WANT_CASES = 60
 KINDS = ["SEV", "SEV, kernel hashes", "kvm-init2", "kvm-init2, kernel hashes", "ec2", "gce"]
 VMM_TYPES = {"kvm-init2": "QEMU", "ec2": "ec2", "gce": "gce"}
 MODELS = ["EPYC", "EPYC-v1", "EPYC-v2", "EPYC-v3", "EPYC-v4", "EPYC-IBPB", "EPYC-Rome", "EPYC-Rome-v1", "EPYC-Rome-v2", "EPYC-Rome-v3", "EPYC-Milan",
           "EPYC-Milan-v1", "EPYC-Milan-v2", "EPYC-Genoa", "EPYC-Genoa-v1", "EPYC-Turin"]
-
-
-def install(folder):
-    """Path of the peer; None, and why, when it cannot be had."""
-    program = pathlib.Path(folder) / "bin" / "sev-snp-measure"
-    if program.exists():
-        return program, ""
-    try:
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [pathlib.Path(folder) / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15"]
-        done = subprocess.run([*pip, PACKAGE], capture_output=True, text=True, check=False, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        return None, str(error)
-    if done.returncode != 0 or not program.exists():
-        return None, (done.stderr.strip() or "pip failed").splitlines()[-1]
-    return program, ""
 
 
 class Programs:
