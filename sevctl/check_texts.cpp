@@ -11,8 +11,11 @@ constexpr std::string_view other_platform = "get the platform's certificates aga
 
 constexpr auto texts = std::to_array<CheckText>({
     {"chain.roots", "whether any root of trust is named; nothing can be verified against an empty set", "name AMD's roots or others in the policy, or use --root"},
+    {"chain.format", "whether the host's certificate chain can be read at all", "get the chain again, as sevctl export --full writes it"},
     {"chain.ark.root", "whether the ARK is one of the roots that are trusted, by its fingerprint",
      "for AMD hardware use AMD's ask_ark_PRODUCT.cert; name another root, such as an emulated PSP's, only when you mean to trust it"},
+    {"chain.cek.pinned", "that AMD's endorsement of the CEK is missing, and the policy pins this very CEK instead: the owner vouches for the chip, not AMD",
+     "pin only a CEK that was read from the machine itself; prefer AMD's endorsement where it can be had"},
     {"chain.*.present", "whether the certificate is there", "add it: the CEK comes from AMD's key server, ASK and ARK from AMD's ask_ark_PRODUCT.cert"},
     {"chain.*.usage", "whether the certificate is for the use that its place in the chain demands", other_platform},
     {"chain.*.algorithm", "whether the key's algorithm is the one that its place demands", other_platform},

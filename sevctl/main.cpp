@@ -91,8 +91,9 @@ int run(int argc, char** argv, bool& quiet) {
 
     const Command* const command = take_command(words);
     if (!command) no_such_command(words);
+    if (wants_help) return show(command_help(*command));
     const auto arguments = parse(*command, words);
-    if (wants_help || !arguments) return show(command_help(*command));
+    if (!arguments) return show(command_help(*command));
     if (command->handles_keys) {
         keep_memory_private();
         blank_secrets(*command, argc, argv);
