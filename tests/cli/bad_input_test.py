@@ -61,7 +61,7 @@ def invocations(case):
     yield "policy show", [("POLICY", policy)], 0
     yield "policy diff", [("LEFT", policy), ("RIGHT", policy)], 0
     if os.environ.get("SEV_EMULATOR"):
-        subprocess.run([os.environ["SEV_EMULATOR"], "create", case.dir / "psp"], check=True, capture_output=True, timeout=60)
+        subprocess.run([os.environ["SEV_EMULATOR"], "create", "--state", case.dir / "psp"], check=True, capture_output=True, timeout=60)
         yield "launch", [("--image", layout), ("--owner", policy), "--psp", "emulated", "--state", case.dir / "psp", ("--bundle", "out_bundle")], 1
 
 
