@@ -28,7 +28,7 @@ struct Advisory {
     friend bool operator==(const Advisory&, const Advisory&) = default;
 };
 
-/// JSON, format "xen-sev/advisories"; docs/schemas/advisories.json. Unknown keys, double ids and an empty list are refused.
+/// JSON, format "xen-sev/advisories"; docs/schemas/advisories.schema.json. Unknown keys, double ids and an empty list are refused.
 struct Advisories {
     static constexpr std::string_view format = "xen-sev/advisories";
     static constexpr unsigned version = 1;

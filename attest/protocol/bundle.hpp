@@ -7,7 +7,7 @@
 namespace sev::attest {
 
 /// Everything a guest owner needs to judge a launch offline, but for its own keys and policy: what `sevctl judge` reads.
-/// JSON: format "xen-sev/bundle", with the three messages whole; docs/schemas/bundle.json.
+/// JSON: format "xen-sev/bundle", with the three messages whole; docs/schemas/bundle.schema.json.
 struct Bundle {
     static constexpr std::string_view format = "xen-sev/bundle";
     static constexpr unsigned version = 1;

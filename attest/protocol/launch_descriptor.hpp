@@ -25,7 +25,7 @@ Region region_from_json(const json::Value& value, const std::string& what);
 json::Value to_json(const Region& region);
 
 /// What the host says it loaded. It explains a verdict and never decides one: the guest owner recomputes the digest from its own reference values.
-/// JSON: format "xen-sev/launch-descriptor", docs/schemas/launch-descriptor.json. At most 4096 vCPUs and 8192 regions.
+/// JSON: format "xen-sev/launch-descriptor", docs/schemas/launch-descriptor.schema.json. At most 4096 vCPUs and 8192 regions.
 struct LaunchDescriptor {
     static constexpr std::string_view format = "xen-sev/launch-descriptor";
     static constexpr unsigned version = 1;

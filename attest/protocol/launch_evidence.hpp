@@ -14,7 +14,7 @@ std::optional<EvidenceKind> evidence_kind_named(std::string_view name);
 
 /// What the host hands over after LAUNCH_MEASURE: MEASURE‖MNONCE, or a PEK-signed attestation report that bears the offer's `report_nonce`.
 /// JSON: format "xen-sev/launch-evidence", with exactly one of "measurement" (48 bytes base64) and "report" (208 bytes base64);
-/// docs/schemas/launch-evidence.json.
+/// docs/schemas/launch-evidence.schema.json.
 struct LaunchEvidence {
     static constexpr std::string_view format = "xen-sev/launch-evidence";
     static constexpr unsigned version = 1;

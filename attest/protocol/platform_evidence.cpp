@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, highest_level + 1> level_texts{
     "L2: platform status and certificates; no launch",
     "L3: memory is encrypted; no evidence reaches the guest owner",
     "L4: memory is encrypted, attested, and gets its secrets from the PSP",
-    "L5: as L4, and SEV-ES encrypts the registers",
+    "L5: memory is encrypted and so are registers (SEV-ES), attested, secrets from the PSP",
 };
 
 psp::PlatformState state_named(json::Object& status) {

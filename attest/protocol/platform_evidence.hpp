@@ -20,7 +20,7 @@ std::string level_text(unsigned level);
 
 /// What a host says of its platform before a session is made. All of it is a claim until `judge` has held it against something:
 /// the chain proves itself; `build` is proven by a later MEASURE (API 0.17 and newer); `chip_id` and `level` by nothing at all.
-/// JSON: format "xen-sev/platform-evidence", docs/schemas/platform-evidence.json.
+/// JSON: format "xen-sev/platform-evidence", docs/schemas/platform-evidence.schema.json.
 struct PlatformEvidence {
     static constexpr std::string_view format = "xen-sev/platform-evidence";
     static constexpr unsigned version = 1;

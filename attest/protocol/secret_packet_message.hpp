@@ -9,7 +9,7 @@ namespace sev::attest {
 
 /// One sealed packet for LAUNCH_SECRET. `data` is ciphertext under the session's TEK; the host cannot open it, and it fits this launch alone.
 /// The PSP does not authenticate where a packet goes, so `slot`, `offset` and `gpa` are directions for an honest host, no more.
-/// JSON: format "xen-sev/secret-packet", docs/schemas/secret-packet.json.
+/// JSON: format "xen-sev/secret-packet", docs/schemas/secret-packet.schema.json.
 struct SecretPacketMessage {
     static constexpr std::string_view format = "xen-sev/secret-packet";
     static constexpr unsigned version = 1;

@@ -7,7 +7,7 @@
 namespace sev::attest {
 
 /// What the guest owner gives the host for LAUNCH_START, good for one launch. Nothing in it is secret: TEK and TIK are wrapped in `session`.
-/// JSON: format "xen-sev/session-offer", docs/schemas/session-offer.json.
+/// JSON: format "xen-sev/session-offer", docs/schemas/session-offer.schema.json.
 struct SessionOffer {
     static constexpr std::string_view format = "xen-sev/session-offer";
     static constexpr unsigned version = 1;
