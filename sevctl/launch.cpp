@@ -20,13 +20,13 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "--image", .kind = Kind::input, .metavar = "LAYOUT", .help = "The guest: an image layout (JSON, docs/schemas/image-layout.json) that lists files, addresses, vCPUs and secret slots.", .required = true, .limit_bytes = launch::ImageLayout::limit_bytes},
-    Argument{.name = "--owner", .kind = Kind::input, .metavar = "POLICY", .help = "The guest owner's policy file (JSON, docs/schemas/owner-policy.json). The owner lives in this process; its keys and secrets do not cross to the host's side.", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
+    Argument{.name = "--image", .kind = Kind::input, .metavar = "LAYOUT", .help = "The guest: an image layout (JSON, docs/schemas/image-layout.schema.json) that lists files, addresses, vCPUs and secret slots.", .required = true, .limit_bytes = launch::ImageLayout::limit_bytes},
+    Argument{.name = "--owner", .kind = Kind::input, .metavar = "POLICY", .help = "The guest owner's policy file (JSON, docs/schemas/owner-policy.schema.json). The owner lives in this process; its keys and secrets do not cross to the host's side.", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
     Argument{.name = "--psp", .kind = Kind::choice, .metavar = "BACKEND", .help = "Which PSP launches. Never chosen by itself; an image guest can be launched by the emulated one.", .choices = "emulated", .required = true},
     Argument{.name = "--state", .kind = Kind::text, .metavar = "DIR", .help = "State directory of the emulated PSP, made by sev-emulator create.", .required = true},
     Argument{.name = "--name", .kind = Kind::text, .metavar = "NAME", .help = "What this launch is called in session, evidence and verdict. Default: image."},
     Argument{.name = "--evidence", .kind = Kind::choice, .metavar = "KIND", .help = "measurement (default), or report: a PEK-signed attestation report, which frees no secret.", .choices = "measurement|report"},
-    Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "Also write what the owner was shown (JSON, docs/schemas/bundle.json), for sevctl judge."},
+    Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "Also write what the owner was shown (JSON, docs/schemas/bundle.schema.json), for sevctl judge."},
     Argument{.name = "--show-slot", .kind = Kind::text, .metavar = "SLOT", .help = "After the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view holds the secret in the clear."},
     Argument{.name = "--verbose", .kind = Kind::flag, .help = "Print every check of the verdict, not only those that failed."},
     Argument{.name = "--fault", .kind = Kind::text, .metavar = "FAULT", .help = "Inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.", .repeated = true},
