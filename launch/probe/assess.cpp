@@ -13,7 +13,7 @@ namespace {
 bool inside_sev_guest(const Evidence& e) {
     if (e.machine.place != Place::virtual_machine && e.machine.place != Place::xen_guest) return false;
     const bool msr = e.probe.msr_sev_status.value() && (*e.probe.msr_sev_status.value() & 7) != 0;
-    return msr || log_says(e.probe, "Memory Encryption Features active: AMD SEV");
+    return msr || kernel_made_active(e.probe, "SEV");
 }
 
 std::vector<std::string> notes_of(const Evidence& e) {

@@ -209,8 +209,10 @@ private:
         const auto parameter = [&](const Reading<std::string>& reading) {
             return fact(says_yes(reading), reading.value() ? fmt::format("the parameter is {}", printable(*reading.value(), 8)) : printable(reading.why_not()), "/sys/module/kvm_amd/parameters", Confidence::reported);
         };
-        add("kvm-sev", parameter(p.kvm_sev));
-        add("kvm-sev-es", needs(es_.silicon, "SEV-ES", parameter(p.kvm_sev_es)), true, m_.encryption && m_.encryption->es_asids() == 0 ? "see bios-sev-es-asids" : "");
+        const bool no_device = p.sev_device_read.failed_with(ENOENT);
+        add("kvm-sev", parameter(p.kvm_sev), true, no_device ? "see psp-device" : "");
+        const bool no_asids = m_.encryption && m_.encryption->es_asids() == 0;
+        add("kvm-sev-es", needs(es_.silicon, "SEV-ES", parameter(p.kvm_sev_es)), true, no_device ? "see psp-device" : no_asids ? "see bios-sev-es-asids" : "");
         add("kvm-sev-snp", needs(snp_.silicon, "SEV-SNP", parameter(p.kvm_sev_snp)), false);
     }
 

@@ -42,7 +42,7 @@ Feature sme(const Evidence& e) {
         out.initialised = fact(false, "Xen never sets the C-bit in its page tables, so it makes no use of SME", "Xen's source, 4.17 to 4.22", Confidence::inferred);
     } else if (!m.can_host()) {
         out.initialised = unknown("a guest cannot see whether its host uses SME");
-    } else if (log_says(e.probe, "Memory Encryption Features active: AMD SME") || log_says(e.probe, "Both TSME and SME are active")) {
+    } else if (kernel_made_active(e.probe, "SME") || log_says(e.probe, "Both TSME and SME are active")) {
         out.initialised = fact(true, "the kernel says that SME is active", "kernel log", Confidence::reported);
     } else if (out.enabled.no()) {
         out.initialised = not_applicable("needs SMEE in the BIOS first");
@@ -94,6 +94,9 @@ Fact usable(const Evidence& e, const Feature& f, const Reading<std::string>& par
     return fact(true, fmt::format("kvm_amd has {}=Y: by KVM, not by Xen", parameter_name), source, Confidence::reported);
 }
 
+/// What a guest is shown does not count its host's ASIDs.
+bool counts_asids(const Evidence& e) { return e.machine.encryption && (e.machine.can_host() || e.psp); }
+
 Fact asids_left(const Evidence& e, bool es) {
     const EncryptionLeaf& leaf = *e.machine.encryption;
     const std::uint32_t count = es ? leaf.es_asids() : leaf.sev_asids();
@@ -107,7 +110,7 @@ Feature sev(const Evidence& e) {
         return out;
     }
     out.enabled = all_of(e.smee, e.smm_lock);
-    if (!out.enabled.no() && e.machine.encryption && asids_left(e, false).no()) out.enabled = asids_left(e, false);
+    if (!out.enabled.no() && counts_asids(e) && asids_left(e, false).no()) out.enabled = asids_left(e, false);
     if (!e.machine.can_host() && !e.psp) {
         out.initialised = unknown("a guest cannot ask its host's PSP");
         out.usable = guest_cannot(e.machine);
@@ -125,7 +128,7 @@ Feature sev_es(const Evidence& e, const Feature& plain) {
         return out;
     }
     out.enabled = all_of(e.smee, e.smm_lock);
-    if (!out.enabled.no() && e.machine.encryption && asids_left(e, true).no()) out.enabled = asids_left(e, true);
+    if (!out.enabled.no() && counts_asids(e) && asids_left(e, true).no()) out.enabled = asids_left(e, true);
     out.initialised = plain.initialised;
     if (e.psp && out.initialised.yes()) {
         const bool es = e.psp->status.es_configured;
@@ -192,6 +195,7 @@ std::string_view Feature::state() const {
 }
 
 const Fact& Feature::deciding() const {
+    if (name == "TSME") return usable;
     if (usable.yes()) return usable;
     for (const Fact* const stage : {&silicon, &enabled, &initialised})
         if (stage->no()) return *stage;

@@ -185,6 +185,15 @@ bool has_word(std::string_view words, std::string_view word) {
     return false;
 }
 
+bool kernel_made_active(const Probe& probe, std::string_view feature) {
+    constexpr std::string_view lead = "Memory Encryption Features active:";
+    if (!probe.kernel_log.value()) return false;
+    return std::ranges::any_of(*probe.kernel_log.value(), [&](const std::string& line) {
+        const auto at = line.find(lead);
+        return at != std::string::npos && has_word(std::string_view{line}.substr(at + lead.size()), feature);
+    });
+}
+
 bool log_says(const Probe& probe, std::string_view text) {
     return probe.kernel_log.value() && std::ranges::any_of(*probe.kernel_log.value(), [&](const std::string& line) { return line.find(text) != std::string::npos; });
 }

@@ -46,6 +46,8 @@ std::optional<XenRelease> xen_release(std::string_view version);
 
 /// Whether `words` (blank-separated) has this one.
 bool has_word(std::string_view words, std::string_view word);
+/// Whether the kernel log says "Memory Encryption Features active:" and then this word, "SME" or "SEV". Older kernels begin the line with AMD, newer ones the list.
+bool kernel_made_active(const Probe& probe, std::string_view feature);
 /// Whether the probe's kernel log was read and has a line with this text.
 bool log_says(const Probe& probe, std::string_view text);
 

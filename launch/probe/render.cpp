@@ -124,7 +124,7 @@ std::string render(const Probe& probe, const Report& report, bool explain) {
             out += labelled("ASIDs", fmt::format("{}: {} SEV-ES, {} SEV{}", leaf.asids, leaf.es_asids(), leaf.sev_asids(), es.fact.no() ? "; 0 SEV-ES ASIDs: " + es.remedy : ""), label);
         }
     }
-    out += labelled("PSP", report.psp ? psp_line(*report.psp) : fmt::format("does not answer: {}", m.place == Place::xen_dom0 ? "under Xen dom0 cannot ask it" : plain(probe.platform_status.why_not().empty() ? "its answer makes no sense" : probe.platform_status.why_not())), label);
+    out += labelled("PSP", report.psp ? psp_line(*report.psp) : fmt::format("does not answer: {}", m.place == Place::xen_dom0 ? "under Xen dom0 cannot ask it" : probe.platform_status.value() ? "see psp-status" : "/dev/sev: " + plain(probe.platform_status.why_not())), label);
     if (probe.chip_id.value()) out += labelled("Chip id", hex(*probe.chip_id.value()), label);
     if (report.coco) out += labelled("coco", fmt::format("platform {}, platform flags 0x{:x}, flags 0x{:x}", report.coco->platform, report.coco->platform_flags, report.coco->flags), label);
     render_layers(out, report);
