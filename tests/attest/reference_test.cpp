@@ -61,7 +61,7 @@ TEST_CASE("references: the digests of sev-snp-measure and virtee") {
     for (const json::Value& one : vectors.at("cases")) {
         CAPTURE(one.dump());
         QemuRecipe recipe;
-        recipe.firmware = std::filesystem::absolute(*test::vector_file("firmware")) / one.at("firmware").get<std::string>();
+        recipe.firmware = std::filesystem::absolute(test::vector_file("firmware").value()) / one.at("firmware").get<std::string>();
         if (!one.at("kernel").is_null()) {
             recipe.kernel = "empty";
             recipe.initrd = "empty";
