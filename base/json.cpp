@@ -133,7 +133,7 @@ std::string Object::string_or(std::string_view key, std::string fallback, std::s
 std::uint64_t Object::number(std::string_view key, std::uint64_t max) {
     const Value& value = at(key);
     std::uint64_t number = 0;
-    if (value.is_number_unsigned()) {
+    if (value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0)) {
         number = value.get<std::uint64_t>();
     } else if (value.is_string()) {
         std::string_view text = value.get_ref<const std::string&>();

@@ -57,6 +57,8 @@ TEST_CASE("json::Object: unknown keys, wrong types and ranges are refused by nam
     CHECK_THROWS_WITH_AS(object.base64("bytes", 1), "policy: bytes has 2 bytes, more than the limit of 1", Error);
     CHECK_THROWS_WITH_AS(object.object("count"), "policy: count: is a number, want an object", Error);
     CHECK_THROWS_WITH_AS(object.done(), "policy: \"extra\" is not a key that is known here", Error);
+    const json::Value built{{"signed", 5}}; // made by code, not parsed: held as a signed number
+    CHECK(json::Object{built, "made"}.number("signed", 10) == 5);
     CHECK(object.number_or("absent", 3, 9) == 3);
     CHECK(object.find("extra") != nullptr);
     object.done();
