@@ -28,15 +28,24 @@ psp::Chain parsed_chain(CheckList& checks, const PlatformEvidence& platform) {
 }
 
 const OtherRoot* other_root(const OwnerPolicy& policy, const std::optional<psp::Root>& root) {
-    if (!root || root->amd) return nullptr;
+    if (!root || root->amd || root->pinned_cek) return nullptr;
     const auto found = std::ranges::find(policy.other_roots, root->fingerprint, &OtherRoot::fingerprint);
     return found == policy.other_roots.end() ? nullptr : &*found;
 }
 
-void check_root_kind(CheckList& checks, const PlatformOpinion& opinion, bool bears_mark, const OtherRoot* other) {
+const PinnedChip* pinned_chip(const OwnerPolicy& policy, const std::optional<psp::Root>& root) {
+    if (!root || !root->pinned_cek) return nullptr;
+    const auto found = std::ranges::find(policy.pinned_chips, root->fingerprint, &PinnedChip::cek);
+    return found == policy.pinned_chips.end() ? nullptr : &*found;
+}
+
+void check_root_kind(CheckList& checks, const PlatformOpinion& opinion, bool bears_mark, const OtherRoot* other, const PinnedChip* pinned) {
     const std::string_view mark = bears_mark ? "bears the mark of an emulated PSP" : "does not bear the mark of an emulated PSP";
     if (!opinion.root) checks.add("platform.root_kind", false, fmt::format("no root matched, and the chain {}", mark));
     else if (opinion.root->amd) checks.add("platform.root_kind", !bears_mark, fmt::format("\"{}\" is AMD's, and the chain {}", opinion.root->label, mark));
+    else if (opinion.root->pinned_cek)
+        checks.add("platform.root_kind", pinned != nullptr,
+                   fmt::format("endorsement: pinned by the owner, not AMD: \"{}\" is {} by the owner's word", opinion.root->label, pinned && pinned->emulated ? "an emulated PSP" : "AMD hardware"));
     else {
         const bool says_emulated = other && other->emulated;
         checks.add("platform.root_kind", other && says_emulated == bears_mark,
@@ -58,9 +67,10 @@ void check_chip(CheckList& checks, const OwnerPolicy& policy, const PlatformEvid
                                      platform.chip_id ? hex(*platform.chip_id) : std::string{"missing"}, hex(*found->id)));
 }
 
-/// Only AMD's hardware supports more than L1; SEV-ES makes the difference between L4 and L5.
-unsigned ceiling(const std::optional<psp::Root>& root, psp::Policy guest_policy) {
-    if (!root || !root->amd) return 1;
+/// Only AMD's hardware, by AMD's word or the owner's, supports more than L1; SEV-ES makes the difference between L4 and L5.
+unsigned ceiling(const std::optional<psp::Root>& root, const PinnedChip* pinned, psp::Policy guest_policy) {
+    const bool hardware = root && (root->amd || (pinned && !pinned->emulated));
+    if (!hardware) return 1;
     return guest_policy.wants_es() ? 5 : 4;
 }
 
@@ -74,14 +84,15 @@ PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& poli
     checks.add(chain.checks);
     opinion.root = chain.root;
     const OtherRoot* other = other_root(policy, chain.root);
-    opinion.emulated = chain.emulated || (other && other->emulated);
-    check_root_kind(checks, opinion, chain.emulated, other);
+    const PinnedChip* pinned = pinned_chip(policy, chain.root);
+    opinion.emulated = chain.emulated || (other && other->emulated) || (pinned && pinned->emulated);
+    check_root_kind(checks, opinion, chain.emulated, other, pinned);
     checks.add("platform.backend", platform.backend != Backend::emulated || opinion.emulated,
                fmt::format("the PSP is reached by backend \"{}\", and the root is {}", name(platform.backend), opinion.emulated ? "emulated" : "not emulated"));
     check_chip(checks, policy, platform, opinion.chain);
     checks.add("platform.build_minimum", platform.build() >= policy.minimum_build,
                fmt::format("SEV firmware {}, want {} or newer", platform.build().text(), policy.minimum_build.text()));
-    const unsigned supported = ceiling(opinion.root, guest_policy);
+    const unsigned supported = ceiling(opinion.root, pinned, guest_policy);
     opinion.level = std::min(platform.level, supported);
     checks.add("level.required", opinion.level >= policy.level,
                fmt::format("the host claims level {}, its root and the guest policy support {}; want at least {}", platform.level, supported, policy.level));

@@ -25,7 +25,7 @@ private:
 bool accepts(const OwnerPolicy& policy, EvidenceKind kind) { return std::ranges::find(policy.evidence, kind) != policy.evidence.end(); }
 
 void empty_lists(const OwnerPolicy& policy, Findings& found) {
-    if (policy.amd_roots.empty() && policy.other_roots.empty())
+    if (policy.amd_roots.empty() && policy.other_roots.empty() && policy.pinned_chips.empty())
         found.deny("roots-empty", "no root is trusted, so no platform is", "name an AMD product in roots.amd, or a root in roots.other");
     if (policy.chips && policy.chips->empty()) found.deny("chips-empty", "no chip is allowed", "list chips by their CEK, or write \"any\"");
     if (policy.references.empty()) found.deny("references-empty", "no launch digest is expected, so none can match", "add a reference");
@@ -62,7 +62,14 @@ void roots_and_level(const OwnerPolicy& policy, Findings& found) {
             found.warn("emulated-root", fmt::format("root \"{}\" is an emulated PSP: whoever has its keys can forge everything", root.label),
                        "for tests, and for hosts that are trusted anyway");
         else found.warn("other-root", fmt::format("root \"{}\" is not AMD's: what it signs is as good as its owner", root.label), "be sure whose it is");
-    if (policy.amd_roots.empty() && !policy.other_roots.empty() && policy.level > 1)
+    for (const PinnedChip& chip : policy.pinned_chips)
+        found.warn(chip.emulated ? "emulated-pin" : "pinned-chip",
+                   chip.emulated ? fmt::format("chip \"{}\" is an emulated PSP: whoever has its state can forge everything", chip.label)
+                                 : fmt::format("chip \"{}\" is trusted by its CEK alone: that it is AMD's hardware is your word, not AMD's", chip.label),
+                   "pin only a CEK that you read from the machine yourself, and prefer AMD's endorsement where it can be had");
+    const bool pinned_hardware = std::ranges::any_of(policy.pinned_chips, [](const PinnedChip& chip) { return !chip.emulated; });
+    const bool some_root = !policy.other_roots.empty() || !policy.pinned_chips.empty();
+    if (policy.amd_roots.empty() && !pinned_hardware && some_root && policy.level > 1)
         found.deny("level-unreachable", fmt::format("level {} is asked for, and without an AMD root none above 1 is ever reached", policy.level),
                    "name an AMD product in roots.amd, or ask for level 1");
     if (policy.level == 5 && (policy.forbidden_bits & psp::Policy::es) != 0)

@@ -64,10 +64,20 @@ OtherRoot other_root(const json::Value& value, const std::string& what) {
     return out;
 }
 
+PinnedChip pinned_chip(const json::Value& value, const std::string& what) {
+    json::Object object{value, what};
+    PinnedChip out{.label = named(object, "label"), .product = product_value(object.string("product", 32), what), .cek = object.hex<32>("cek"), .emulated = object.boolean("emulated")};
+    object.done();
+    return out;
+}
+
 void read_roots(OwnerPolicy& out, json::Object roots) {
     out.amd_roots = list(roots, "amd", [](const json::Value& v, const std::string& what) { return product_value(string_value(v, what), what); });
     out.other_roots = list(roots, "other", other_root);
+    if (roots.has("pinned_chips")) out.pinned_chips = list(roots, "pinned_chips", pinned_chip);
     roots.done();
+    refuse_doubles(out.pinned_chips, &PinnedChip::label, roots.what() + ": pinned_chips: label");
+    refuse_doubles(out.pinned_chips, [](const PinnedChip& chip) { return hex(chip.cek); }, roots.what() + ": pinned_chips: cek");
     refuse_doubles(out.amd_roots, [](psp::Product p) { return std::string{psp::name(p)}; }, roots.what() + ": amd");
     refuse_doubles(out.other_roots, &OtherRoot::label, roots.what() + ": other: label");
     refuse_doubles(out.other_roots, [](const OtherRoot& r) { return hex(r.fingerprint); }, roots.what() + ": other: fingerprint");
@@ -282,6 +292,8 @@ std::vector<psp::Root> OwnerPolicy::roots() const {
     for (const psp::Root& root : psp::amd_roots())
         if (std::ranges::find(amd_roots, root.product) != amd_roots.end()) out.push_back(root);
     for (const OtherRoot& root : other_roots) out.push_back({.label = root.label, .product = root.product, .fingerprint = root.fingerprint, .amd = false});
+    for (const PinnedChip& chip : pinned_chips)
+        out.push_back({.label = chip.label + " (CEK pinned by the owner, not AMD)", .product = chip.product, .fingerprint = chip.cek, .amd = false, .pinned_cek = true});
     return out;
 }
 

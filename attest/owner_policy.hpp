@@ -32,6 +32,16 @@ struct OtherRoot {
     friend bool operator==(const OtherRoot&, const OtherRoot&) = default;
 };
 
+/// One chip the owner trusts by its CEK alone, because AMD's endorsement of it is not to be had (embedded parts may have none). It is the owner who vouches
+/// for the chip: that it is AMD hardware, or that it is emulated. Such a chain has no ARK and no ASK; one that has them is judged by them.
+struct PinnedChip {
+    std::string label;
+    psp::Product product;
+    Digest cek{}; // SevCertificate::fingerprint of the CEK
+    bool emulated = false;
+    friend bool operator==(const PinnedChip&, const PinnedChip&) = default;
+};
+
 /// "This firmware, this kernel, these vCPUs, this VMSA profile": QEMU and KVM. Paths are absolute or relative to the policy file.
 struct QemuRecipe {
     Path firmware;
@@ -95,6 +105,7 @@ struct OwnerPolicy {
     Time not_before{}, not_after{};              // valid from, and up to and including
     std::vector<psp::Product> amd_roots;         // "roots": {"amd": ["naples"], "other": [...]}
     std::vector<OtherRoot> other_roots;
+    std::vector<PinnedChip> pinned_chips;        // "roots": {…, "pinned_chips": [...]}; the key may be absent
     std::optional<std::vector<AllowedChip>> chips; // nullopt is the explicit "any"
     psp::Build minimum_build;                    // API and build, "0.17.48"
     bool accept_unproven_build = false;          // an attestation report, and MEASURE below API 0.17, do not prove the build
@@ -113,7 +124,7 @@ struct OwnerPolicy {
     static OwnerPolicy load(const Path& path);
     json::Value to_json() const;
 
-    /// The root set for verify_chain: AMD's of the named products, and the others.
+    /// The root set for verify_chain: AMD's of the named products, the others, and the pinned CEKs.
     std::vector<psp::Root> roots() const;
     /// The guest policy for a new session: required bits and, as minimum API, the one of `minimum_build`, so that the firmware enforces it too.
     psp::Policy session_policy() const noexcept;

@@ -101,6 +101,8 @@ json::Value OwnerPolicy::to_json() const {
     for (const OtherRoot& root : other_roots)
         roots["other"].push_back(
             {{"label", root.label}, {"product", psp::name(root.product)}, {"fingerprint", hex(root.fingerprint)}, {"emulated", root.emulated}});
+    for (const PinnedChip& chip : pinned_chips)
+        roots["pinned_chips"].push_back({{"label", chip.label}, {"product", psp::name(chip.product)}, {"cek", hex(chip.cek)}, {"emulated", chip.emulated}});
     out["chips"] = chips_to_json(chips);
     out["minimum_build"] = minimum_build.text();
     if (accept_unproven_build) out["accept_unproven_build"] = true;

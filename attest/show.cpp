@@ -55,7 +55,9 @@ std::string show(const OwnerPolicy& policy) {
     for (const psp::Product product : policy.amd_roots) out += line("root", fmt::format("AMD {}", psp::name(product)));
     for (const OtherRoot& root : policy.other_roots)
         out += line("root", fmt::format("\"{}\"{}, {}, fingerprint {}", root.label, root.emulated ? ", EMULATED" : ", not AMD's", psp::name(root.product), hex(root.fingerprint)));
-    if (policy.amd_roots.empty() && policy.other_roots.empty()) out += line("root", "none: nothing is trusted");
+    for (const PinnedChip& chip : policy.pinned_chips)
+        out += line("root", fmt::format("\"{}\", ONE CHIP, pinned by its CEK and not endorsed by AMD{}, {}, CEK {}", chip.label, chip.emulated ? ", EMULATED" : "", psp::name(chip.product), hex(chip.cek)));
+    if (policy.amd_roots.empty() && policy.other_roots.empty() && policy.pinned_chips.empty()) out += line("root", "none: nothing is trusted");
     if (!policy.chips) out += line("chip", "any below the roots");
     else if (policy.chips->empty()) out += line("chip", "none: nothing is trusted");
     else

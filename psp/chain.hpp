@@ -25,12 +25,14 @@ struct Chain {
 /// its place demands. Throws Error{Fault::malformed} with certificate, offset and field.
 Chain parse_chain(ByteView bytes, std::string_view what);
 
-/// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint).
+/// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint), or, with `pinned_cek`, one chip's CEK named
+/// likewise (SevCertificate::fingerprint) by an owner who knows the chip by other means: AMD may not have endorsed it at all.
 struct Root {
     std::string label;   // "AMD ARK Naples", or what the caller calls it
     Product product;
     Digest fingerprint;
     bool amd = false;    // one of AMD's, pinned in the source
+    bool pinned_cek = false; // the fingerprint is a CEK's
     friend bool operator==(const Root&, const Root&) = default;
 };
 /// AMD's ARK of Naples, Rome, Milan, Genoa and Turin.
@@ -43,7 +45,7 @@ inline constexpr ByteArray<16> emulated_ask_key_id{'x', 'e', 'n', '-', 's', 'e',
 
 struct ChainVerdict {
     std::vector<Check> checks; // in order, root first; every check that could be made, not only up to the first failure
-    std::optional<Root> root;  // the root that the ARK matched; set only when it matched
+    std::optional<Root> root;  // the root that the ARK, or the CEK under a pin, matched; set only when it matched
     bool emulated = false;     // the ARK bears the emulated KEY_ID
     bool trusted() const { return root.has_value() && all_passed(checks); }
 };
@@ -62,6 +64,9 @@ struct ChainVerdict {
 /// `chain.<link>.curve`           cek, oca, pek, pdh: the public point is on P-384
 /// `chain.<link>.slots`           cek, oca, pek, pdh: no surplus signature; an empty slot is really empty
 /// `chain.<link>.signature_by_<p>` ark and ask by ark, cek by ask, oca by oca, pek by oca and by cek (in either slot), pdh by pek
+///
+/// `chain.cek.pinned`             in place of every check of ark, ask and signature_by_ask, when the chain has neither ARK nor ASK and its CEK is a
+///                                pinned root: such a CEK stands without any signature. A chain that brings an ARK or an ASK is never judged by a pin
 ///
 /// A link whose parent is missing or of another algorithm class fails its signature check. API versions are not judged: that is policy. Every
 /// bit of every certificate is covered by a signature or by one of the checks. Never throws for what the chain contains.

@@ -96,7 +96,7 @@ void ca_signature(Report& report, std::string_view link, const CaCertificate& ce
 const Root* ark_root(Report& report, const CaCertificate& ark, const std::vector<Root>& roots) {
     if (roots.empty()) return nullptr; // chain.roots has failed: there is nothing to hold the ARK against
     const Digest fingerprint = ark.fingerprint();
-    const auto found = std::ranges::find(roots, fingerprint, &Root::fingerprint);
+    const auto found = std::ranges::find_if(roots, [&](const Root& root) { return !root.pinned_cek && root.fingerprint == fingerprint; });
     if (found != roots.end()) {
         report.add("ark", "root", true, fmt::format("the ARK is the pinned root \"{}\"", found->label));
         return &*found;
@@ -227,21 +227,31 @@ void check_cek(Report& report, const Chain& chain) {
     signature(report, "cek", "signature_by_ask", *chain.cek, Usage::ask, chain.ask);
 }
 
-} // namespace
+/// The pin that stands in for an endorsement which the chain lacks altogether: one that is there is judged, not waived.
+const Root* pin_of(const Chain& chain, const std::vector<Root>& roots) {
+    if (chain.ark || chain.ask || !chain.cek) return nullptr;
+    const Digest fingerprint = chain.cek->fingerprint();
+    const auto found = std::ranges::find_if(roots, [&](const Root& root) { return root.pinned_cek && root.fingerprint == fingerprint; });
+    return found == roots.end() ? nullptr : &*found;
+}
 
-ChainVerdict verify_chain(const Chain& chain, const std::vector<Root>& roots) {
-    ChainVerdict verdict;
-    Report report;
-    report.add("chain.roots", !roots.empty(),
-               roots.empty() ? std::string{"the set of roots is empty: nothing can be trusted"} : fmt::format("{} pinned roots", roots.size()));
+/// No signer may fill a slot: with nothing to verify it, it would be bytes that no check covers.
+void check_pinned_cek(Report& report, const SevCertificate& cek, const Root& pin) {
+    report.present("cek", Usage::cek, true);
+    report.add("cek", "pinned", true, fmt::format("endorsement: pinned by the owner as \"{}\", not AMD's; the CEK's fingerprint is {}", pin.label, hex(pin.fingerprint)));
+    const Place place{"cek", Usage::cek, Algorithm::ecdsa_sha256, {}};
+    sev_fields(report, place, cek);
+    slots(report, place, cek);
+}
 
+/// ARK, ASK and CEK; returns the root that the ARK matched.
+const Root* check_endorsement(Report& report, const Chain& chain, const std::vector<Root>& roots, bool& emulated) {
     const Root* root = nullptr;
     std::optional<CaCertificate> ark = chain.ark;
     if (report.present("ark", Usage::ark, ark.has_value())) {
         ark = completed(*std::move(ark));
-        verdict.emulated = ark->key_id == emulated_ark_key_id;
+        emulated = ark->key_id == emulated_ark_key_id;
         root = ark_root(report, *ark, roots);
-        if (root) verdict.root = *root;
         ca_fields(report, "ark", *ark, Usage::ark);
         if (root && root->amd) key_id(report, "ark", *ark, ids_of(root->product).ark, root->product);
         certifying_id(report, "ark", *ark, *ark);
@@ -254,6 +264,23 @@ ChainVerdict verify_chain(const Chain& chain, const std::vector<Root>& roots) {
         ca_signature(report, "ask", *chain.ask, ark);
     }
     check_cek(report, chain);
+    return root;
+}
+
+} // namespace
+
+ChainVerdict verify_chain(const Chain& chain, const std::vector<Root>& roots) {
+    ChainVerdict verdict;
+    Report report;
+    report.add("chain.roots", !roots.empty(),
+               roots.empty() ? std::string{"the set of roots is empty: nothing can be trusted"} : fmt::format("{} pinned roots", roots.size()));
+
+    if (const Root* pin = pin_of(chain, roots)) {
+        check_pinned_cek(report, *chain.cek, *pin);
+        verdict.root = *pin;
+    } else if (const Root* root = check_endorsement(report, chain, roots, verdict.emulated)) {
+        verdict.root = *root;
+    }
     check_oca(report, chain);
     check_pek(report, chain, Endorsement::judged);
     check_pdh(report, chain);
