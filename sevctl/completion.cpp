@@ -46,6 +46,14 @@ std::string spaced(std::string_view choices) {
     return out;
 }
 
+/// What the positional arguments may be, where the table lists it.
+std::string positional_choices(const Command& command) {
+    std::string out;
+    for (const Argument& argument : command.arguments)
+        if (argument.positional() && argument.kind == Kind::choice) out += fmt::format("{}{}", out.empty() ? "" : " ", spaced(argument.choices));
+    return out;
+}
+
 std::string hyphenated(std::string_view name) {
     std::string out{name};
     std::ranges::replace(out, ' ', '-');
@@ -79,11 +87,12 @@ std::string bash() {
             else
                 values += fmt::format("            {}) return ;;\n", names_of(argument));
         }
-        commands_text += fmt::format("    {})\n        case $prev in\n{}        esac\n        words=\"{}\" ;;\n", hyphenated(command->name), values, options_of(*command));
+        commands_text += fmt::format("    {})\n        case $prev in\n{}        esac\n        words=\"{}\" choices=\"{}\" ;;\n", hyphenated(command->name), values, options_of(*command),
+                                     positional_choices(*command));
     }
     return fmt::format(R"(# bash completion for sevctl; made by: sevctl --print-completion bash
 _sevctl() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} words= first=1 command
+    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} words= choices= first=1 command
     COMPREPLY=()
     while [[ ${{COMP_WORDS[first]}} == -q || ${{COMP_WORDS[first]}} == --quiet ]]; do ((first++)); done
     if ((COMP_CWORD <= first)); then
@@ -105,6 +114,8 @@ _sevctl() {{
 {}    esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    elif [[ -n $choices ]]; then
+        COMPREPLY=($(compgen -W "$choices" -- "$cur"))
     else
         COMPREPLY=($(compgen -f -- "$cur"))
     fi
@@ -194,6 +205,8 @@ std::string fish() {
             out += fmt::format("complete -c sevctl -f -n {} -a {} -d {}\n", shell_word(seen), second, shell_word(command->summary));
             seen += fmt::format("; and __fish_seen_subcommand_from {}", second);
         }
+        if (const std::string choices = positional_choices(*command); !choices.empty())
+            out += fmt::format("complete -c sevctl -f -n {} -a {}\n", shell_word(seen), shell_word(choices));
         for (const Argument& argument : command->arguments) {
             if (argument.hidden || argument.positional()) continue;
             out += fmt::format("complete -c sevctl -n {} -l {}", shell_word(seen), argument.name.substr(2));

@@ -109,7 +109,8 @@ class Completion(Case):
                 self.assertEqual(self.bash(*words, "-"), wanted | letters | {"--help"}, words)
             for argument in command["arguments"]:
                 if argument["kind"] == "choice":
-                    self.assertEqual(self.bash(*name.split(), argument["name"], ""), set(argument["choices"].split("|")))
+                    option = [argument["name"]] if argument["name"].startswith("-") else []
+                    self.assertEqual(self.bash(*name.split(), *option, ""), set(argument["choices"].split("|")))
 
     def test_bash_offers_files(self):
         self.file("chain.bin", b"")
