@@ -22,14 +22,20 @@ public:
         seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
     std::size_t count() const noexcept { return seconds_.size(); }
-    double median_seconds() const {
-        std::vector<double> sorted = seconds_;
-        const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-        std::nth_element(sorted.begin(), middle, sorted.end());
-        return *middle;
+    double median_seconds() const { return median(seconds_); }
+    /// Median of the rounds' ratios other/this: what was timed in turns saw the same machine, whatever else that did meanwhile.
+    double median_speedup_over(const Samples& other) const {
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < std::min(count(), other.count()); ++i) ratios.push_back(other.seconds_[i] / seconds_[i]);
+        return median(std::move(ratios));
     }
 
 private:
+    static double median(std::vector<double> values) {
+        const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+        std::nth_element(values.begin(), middle, values.end());
+        return *middle;
+    }
     std::vector<double> seconds_;
 };
 

@@ -42,12 +42,16 @@ int main() {
 
     Digest ours{}, raw{};
     bench::Samples our_times, raw_times;
-    for (unsigned round = 0; round < rounds; ++round) {
+    const auto time_raw = [&] {
         raw_times.time([&] {
             unsigned size = 0;
             if (EVP_Digest(measured.data(), measured.size(), raw.data(), &size, EVP_sha256(), nullptr) != 1) std::abort();
         });
+    };
+    for (unsigned round = 0; round < rounds; ++round) {
+        if (round % 2 == 0) time_raw();
         our_times.time([&] { ours = launch_digest(launch); });
+        if (round % 2 != 0) time_raw();
     }
     if (ours != raw) {
         fmt::print(stderr, "launch_digest: digests differ\n");
@@ -55,8 +59,10 @@ int main() {
     }
     const double mib = static_cast<double>(measured.size()) / (1 << 20);
     const double our_rate = mib / our_times.median_seconds(), raw_rate = mib / raw_times.median_seconds();
+    const double ratio = our_times.median_speedup_over(raw_times);
     bench::print_machine();
-    fmt::print("launch digest of {:.2f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL EVP_Digest SHA-256 {:.0f} MiB/s; ratio {:.3f}, want {:.2f} or more\n",
-               mib, rounds, our_rate, raw_rate, our_rate / raw_rate, want_ratio);
-    return our_rate / raw_rate >= want_ratio ? 0 : 1;
+    fmt::print("launch digest of {:.2f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL EVP_Digest SHA-256 {:.0f} MiB/s; median ratio {:.3f}, want {:.2f} or "
+               "more\n",
+               mib, rounds, our_rate, raw_rate, ratio, want_ratio);
+    return ratio >= want_ratio ? 0 : 1;
 }
