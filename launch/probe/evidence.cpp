@@ -12,7 +12,7 @@ constexpr unsigned smee_bit = 23, smm_lock_bit = 0;
 /// One bit of an MSR: plain on bare metal; elsewhere a set bit is what the hypervisor shows, and a clear one proves nothing.
 Fact msr_bit(const Evidence& e, const Reading<std::uint64_t>& msr, unsigned bit, std::string_view source, std::string_view what) {
     const bool set = msr.value() && (*msr.value() >> bit & 1) != 0;
-    if (e.machine.place == Place::xen_dom0) return unknown(fmt::format("Xen shows dom0 a masked register in which {} reads 0 whatever the BIOS did", what));
+    if (e.machine.place == Place::xen_dom0) return unknown(fmt::format("what Xen shows dom0 as {} is not the host's: it proves nothing about the BIOS", what));
     if (e.machine.place != Place::bare_metal) {
         if (set) return fact(true, fmt::format("{} is 1 as the hypervisor shows it", what), std::string{source}, Confidence::reported);
         return unknown(fmt::format("a guest cannot see the host's {}", what));

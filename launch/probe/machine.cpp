@@ -13,7 +13,7 @@ constexpr std::uint64_t feature_auto_translated = 1U << 2, feature_dom0 = 1U << 
 
 bool is(const Reading<std::string>& reading, std::string_view text) { return reading.value() && *reading.value() == text; }
 
-/// The vendor word of the hypervisor's own leaf, or nothing.
+/// The hypervisor by the vendor word of its own leaf, or nothing.
 std::string hypervisor_word(const CpuidLeaves& cpuid) {
     const auto leaf = cpuid.find(leaf_hypervisor);
     if (!leaf) return {};
@@ -21,6 +21,8 @@ std::string hypervisor_word(const CpuidLeaves& cpuid) {
     for (const std::uint32_t word : {leaf->ebx, leaf->ecx, leaf->edx})
         for (unsigned i = 0; i < 4; ++i)
             if (const char c = static_cast<char>(word >> (8 * i)); c != 0) out += c;
+    for (const auto& [word, product] : {std::pair{"KVMKVMKVM", "KVM"}, {"XenVMMXenVMM", "Xen"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"}, {"TCGTCGTCGTCG", "QEMU's TCG"}})
+        if (out == word) return product;
     return printable(out, 12);
 }
 

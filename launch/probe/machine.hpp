@@ -18,7 +18,7 @@ struct Machine {
     Place place = Place::unknown;
     std::string place_because;
     Dom0Kind dom0 = Dom0Kind::unknown;
-    std::string hypervisor;             // "Xen 4.17.4", "KVMKVMKVM"; empty on bare metal
+    std::string hypervisor;             // "Xen 4.17.4", "KVM"; empty on bare metal
 
     bool vendor_known = false, amd = false, hygon = false;
     std::string vendor, brand;          // as CPUID has them, made printable

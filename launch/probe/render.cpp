@@ -106,7 +106,8 @@ std::string render(const Probe& probe, const Report& report, bool explain) {
     for (const std::string& note : report.notes) out += labelled("NOTE", note, label);
     if (!report.notes.empty()) out += "\n";
     out += labelled("CPU", cpu_line(probe, m), label);
-    out += labelled("Board", fmt::format("{} {}, BIOS {} of {}", or_unknown(probe.dmi_board_vendor), or_unknown(probe.dmi_board_name), or_unknown(probe.dmi_bios_version), or_unknown(probe.dmi_bios_date)), label);
+    const bool dmi = probe.dmi_board_name.value() || probe.dmi_bios_version.value();
+    out += labelled("Board", !dmi ? fmt::format("unknown: no DMI data: {}", probe.dmi_board_name.why_not()) : fmt::format("{} {}, BIOS {} of {}", or_unknown(probe.dmi_board_vendor), or_unknown(probe.dmi_board_name), or_unknown(probe.dmi_bios_version), or_unknown(probe.dmi_bios_date)), label);
     out += labelled("System", system_line(probe, m), label);
     out += labelled("Level", fmt::format("L{}: {}", report.level.level, level_text(report.level.level)), label);
     out += labelled("", report.level.because, label);

@@ -88,7 +88,7 @@ TEST_CASE("what a bundle may not be, each alone") {
     refused("bytes", [](auto& v) { v["readings"]["platform_status"]["value"]["bytes"] = "00"; });
     refused("status is 65536", [](auto& v) { v["readings"]["platform_status"]["value"]["status"] = 65536; });
     refused("chip_id: value is not 64 bytes of hex", [](auto& v) { v["readings"]["chip_id"]["value"] = "a5"; });
-    refused("psp_devices[0]: tsme_status is missing", [](auto& v) { v["readings"]["psp_devices"]["value"][0].erase("tsme_status"); });
+    refused("psp_devices: value[0]: tsme_status is missing", [](auto& v) { v["readings"]["psp_devices"]["value"][0].erase("tsme_status"); });
     refused("has 33 elements", [](auto& v) { v["readings"]["psp_devices"]["value"] = json::Value(33, v["readings"]["psp_devices"]["value"][0]); });
 }
 
