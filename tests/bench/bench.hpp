@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -21,6 +23,13 @@ public:
         std::forward<Body>(body)();
         seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
+    /// Same by this thread's processor time: for what only computes, so that waiting for a busy processor does not count.
+    template <class Body>
+    void time_computing(Body&& body) {
+        const double begin = thread_seconds();
+        std::forward<Body>(body)();
+        seconds_.push_back(thread_seconds() - begin);
+    }
     std::size_t count() const noexcept { return seconds_.size(); }
     double median_seconds() const { return median(seconds_); }
     /// Median of the rounds' ratios other/this: what was timed in turns saw the same machine, whatever else that did meanwhile.
@@ -31,6 +40,11 @@ public:
     }
 
 private:
+    static double thread_seconds() {
+        timespec now{};
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+    }
     static double median(std::vector<double> values) {
         const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
         std::nth_element(values.begin(), middle, values.end());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launch digest of a 4 MiB image (SEV-ES, 4 vCPUs, kernel hashes) against OpenSSL's SHA-256 of the same bytes in one call, measured in turns in one run.
+// Launch digest of a 4 MiB image (SEV-ES, 4 vCPUs, kernel hashes) against OpenSSL's SHA-256 of the same bytes in one call,
+// measured in turns in one run, by processor time.
 #include "ovmf-measure/launch_digest.hpp"
 
 #include <openssl/evp.h>
@@ -43,14 +44,14 @@ int main() {
     Digest ours{}, raw{};
     bench::Samples our_times, raw_times;
     const auto time_raw = [&] {
-        raw_times.time([&] {
+        raw_times.time_computing([&] {
             unsigned size = 0;
             if (EVP_Digest(measured.data(), measured.size(), raw.data(), &size, EVP_sha256(), nullptr) != 1) std::abort();
         });
     };
     for (unsigned round = 0; round < rounds; ++round) {
         if (round % 2 == 0) time_raw();
-        our_times.time([&] { ours = launch_digest(launch); });
+        our_times.time_computing([&] { ours = launch_digest(launch); });
         if (round % 2 != 0) time_raw();
     }
     if (ours != raw) {
@@ -61,8 +62,8 @@ int main() {
     const double our_rate = mib / our_times.median_seconds(), raw_rate = mib / raw_times.median_seconds();
     const double ratio = our_times.median_speedup_over(raw_times);
     bench::print_machine();
-    fmt::print("launch digest of {:.2f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL EVP_Digest SHA-256 {:.0f} MiB/s; median ratio {:.3f}, want {:.2f} or "
-               "more\n",
+    fmt::print("launch digest of {:.2f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL EVP_Digest SHA-256 {:.0f} MiB/s; "
+               "median ratio {:.3f}, want {:.2f} or more\n",
                mib, rounds, our_rate, raw_rate, ratio, want_ratio);
     return ratio >= want_ratio ? 0 : 1;
 }
