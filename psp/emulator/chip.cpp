@@ -91,7 +91,8 @@ SevCertificate Chip::unsigned_cek() const {
 std::optional<std::string> Chip::inconsistency() const {
     if (ark.bits != personality->rsa_bits || ask.bits != personality->rsa_bits)
         return fmt::format("ARK has {} bits and ASK {}, want {} for {}", ark.bits, ask.bits, personality->rsa_bits, personality->name);
-    if (ark.key_id != emulated_ark_key_id || ark.usage != Usage::ark || ask.usage != Usage::ask) return "ARK and ASK are not those of an emulated PSP";
+    if (ark.key_id != emulated_ark_key_id || ark.usage != Usage::ark || ask.usage != Usage::ask)
+        return "ARK and ASK are not those of an emulated PSP";
     if (!signature_valid(ark, ark)) return "ARK is not signed by itself";
     if (!signature_valid(ask, ark)) return "ASK is not signed by the ARK";
     if (!cek.point() || *cek.point() != cek_key().public_point()) return "CEK certificate is not of this chip's secret";

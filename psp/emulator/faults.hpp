@@ -13,7 +13,8 @@
 
 namespace sev::psp::emulator {
 
-/// One injected fault: `command` answers `status`, or hangs when `status` is empty. `skip` matching commands pass first; then `count` fail (0: for ever).
+/// One injected fault: `command` answers `status`, or hangs when `status` is empty. `skip` matching commands pass first; then `count` fail (0: for
+/// ever).
 struct Fault {
     CommandId command{};
     std::optional<Status> status;

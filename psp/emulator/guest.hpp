@@ -10,8 +10,8 @@
 
 namespace sev::psp::emulator {
 
-/// GCTX, one guest's context. All but policy, handle and group is guarded by `mutex`. Keys live here and nowhere else: TEK and TIK until LAUNCH_FINISH, the
-/// VEK until DECOMMISSION or SHUTDOWN.
+/// GCTX, one guest's context. All but policy, handle and group is guarded by `mutex`. Keys live here and nowhere else: TEK and TIK until
+/// LAUNCH_FINISH, the VEK until DECOMMISSION or SHUTDOWN.
 struct Guest {
     Guest(Policy its_policy, MemoryKey its_key, TransportKeys keys)
         : policy{its_policy}, key{std::move(its_key)}, transport{std::move(keys)}, cipher{std::make_unique<MemoryCipher>(*key)} {}

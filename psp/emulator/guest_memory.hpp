@@ -3,9 +3,9 @@
 #include "base/crypto.hpp"
 #include "psp/emulator/memory_cipher.hpp"
 
-/// The PSP's ways into a guest's memory, all in chunks that stay in the cache. Each chunk is first copied into private memory, so that what is hashed is what
-/// is encrypted even when somebody writes to the guest's memory meanwhile; that copy is wiped. `cipher` is nullptr where memory is not encrypted. Addresses and lengths
-/// are multiples of 16.
+/// The PSP's ways into a guest's memory, all in chunks that stay in the cache. Each chunk is first copied into private memory, so that what is
+/// hashed is what is encrypted even when somebody writes to the guest's memory meanwhile; that copy is wiped. `cipher` is nullptr where memory is
+/// not encrypted. Addresses and lengths are multiples of 16.
 namespace sev::psp::emulator {
 
 /// Hashes the plaintext in `memory`, found at `at`, and encrypts it where it is.

@@ -12,8 +12,9 @@ Machine::Machine(Chip chip, std::shared_ptr<const PlatformKeys> flash, Options o
     : chip_{std::move(chip)}, cek_{chip_.cek_key()}, options_{std::move(options)}, save_{std::move(save)}, flash_{std::move(flash)},
       asids_{*chip_.personality}, next_handle_{choices::first_handle} {}
 
-/// The order of checks, the same for all commands: id, platform state, command buffer, reserved fields, handle, guest state, activity, policy; then, in each
-/// command's own code, lengths, other addresses, certificates, MACs. Whatever fails, nothing has changed but the lengths that a query asks for.
+/// The order of checks, the same for all commands: id, platform state, command buffer, reserved fields, handle, guest state, activity, policy; then,
+/// in each command's own code, lengths, other addresses, certificates, MACs. Whatever fails, nothing has changed but the lengths that a query asks
+/// for.
 Status Machine::execute(std::uint32_t command, SystemAddress buffer, PhysicalMemory& memory) {
     const CommandInfo* info = find_command(command);
     if (!info || api() < choices::introduced_in(info->id)) return Status::invalid_command;

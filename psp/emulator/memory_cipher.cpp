@@ -28,7 +28,8 @@ void run_blocks(EVP_CIPHER_CTX* context, const std::uint8_t* in, std::uint8_t* o
 
 } // namespace
 
-MemoryCipher::MemoryCipher(const MemoryKey& key) : encryption_{block_cipher(key.vek.reveal(), true)}, decryption_{block_cipher(key.vek.reveal(), false)} {
+MemoryCipher::MemoryCipher(const MemoryKey& key)
+    : encryption_{block_cipher(key.vek.reveal(), true)}, decryption_{block_cipher(key.vek.reveal(), false)} {
     const auto tweak_cipher = block_cipher(key.tweak.reveal(), true);
     const auto of_bit = [&](std::uint8_t bit) {
         ByteArray<16> block{bit};

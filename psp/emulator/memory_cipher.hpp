@@ -18,9 +18,9 @@ struct MemoryKey {
 };
 
 /// Memory encryption as the emulated memory controller does it: C = E(VEK; P xor T(a)) xor T(a) for each 16-byte block at address a, with AES-128 and
-/// T(a) = the xor of t_i over the set bits i ≥ 4 of a, t_i = E(tweak key; LE64(i) ‖ 0). T is xor-universal, so this is the construction of Liskov, Rivest
-/// and Wagner: every block can be had by itself, and equal plaintexts at two addresses or of two guests differ. There is no integrity, as on SEV.
-/// Not thread-safe; wiped when it dies. Addresses and lengths are multiples of 16.
+/// T(a) = the xor of t_i over the set bits i ≥ 4 of a, t_i = E(tweak key; LE64(i) ‖ 0). T is xor-universal, so this is the construction of Liskov,
+/// Rivest and Wagner: every block can be had by itself, and equal plaintexts at two addresses or of two guests differ. There is no integrity, as on
+/// SEV. Not thread-safe; wiped when it dies. Addresses and lengths are multiples of 16.
 class MemoryCipher {
 public:
     static constexpr std::size_t block_bytes = 16;

@@ -17,7 +17,8 @@ NvKey nv_key(const Chip& chip, std::string_view label) {
 }
 
 Digest mac_of(NvView buffer, const Chip& chip) {
-    return hmac_sha256(nv_key(chip, "xen-sev emulator nv mac").reveal(), {buffer.first<mac_at>(), ByteArray<mac_bytes>{}, buffer.subspan<payload_at>()});
+    return hmac_sha256(nv_key(chip, "xen-sev emulator nv mac").reveal(),
+                       {buffer.first<mac_at>(), ByteArray<mac_bytes>{}, buffer.subspan<payload_at>()});
 }
 
 void crypt(const Chip& chip, ByteView iv, ByteView in, std::span<std::uint8_t> out) {

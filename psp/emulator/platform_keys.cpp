@@ -83,7 +83,9 @@ void PlatformKeys::serialize(Writer& to) const {
 }
 
 std::optional<std::string> PlatformKeys::inconsistency(const SevCertificate& cek) const {
-    const auto bears = [](const SevCertificate& certificate, const P384Key& key) { return certificate.point() && *certificate.point() == key.public_point(); };
+    const auto bears = [](const SevCertificate& certificate, const P384Key& key) {
+        return certificate.point() && *certificate.point() == key.public_point();
+    };
     if (oca_certificate.usage != Usage::oca || pek_certificate.usage != Usage::pek || pdh_certificate.usage != Usage::pdh)
         return fmt::format("certificates are {}, {} and {}, want OCA, PEK and PDH", name(oca_certificate.usage), name(pek_certificate.usage),
                            name(pdh_certificate.usage));

@@ -22,15 +22,17 @@ struct PlatformKeys {
     static PlatformKeys generate(ApiVersion api, const P384Key& cek);
     /// The same platform with a new PDH.
     PlatformKeys with_new_pdh(ApiVersion api) const;
-    /// The same platform under an external owner: `owned_pek` is its PEK's certificate with the owner's signature in one slot; the CEK signs the other one. The own
-    /// OCA key is forgotten, the PDH is new.
+    /// The same platform under an external owner: `owned_pek` is its PEK's certificate with the owner's signature in one slot; the CEK signs the
+    /// other one. The own OCA key is forgotten, the PDH is new.
     PlatformKeys owned_by(const SevCertificate& owner, SevCertificate owned_pek, ApiVersion api, const P384Key& cek) const;
 
-    /// Flags (bit 0: externally owned), private scalars of OCA (zero if external), PEK and PDH, 48 bytes big-endian each, certificates of OCA, PEK and PDH.
+    /// Flags (bit 0: externally owned), private scalars of OCA (zero if external), PEK and PDH, 48 bytes big-endian each, certificates of OCA, PEK
+    /// and PDH.
     static constexpr std::size_t wire_size = 4 + 3 * 48 + 3 * SevCertificate::wire_size;
     static PlatformKeys parse(Cursor& from);
     void serialize(Writer& to) const;
-    /// What does not belong together: a key that is not its certificate's, a wrong usage, a signature that is missing or wrong. nullopt when all is well.
+    /// What does not belong together: a key that is not its certificate's, a wrong usage, a signature that is missing or wrong. nullopt when all is
+    /// well.
     std::optional<std::string> inconsistency(const SevCertificate& cek) const;
 };
 

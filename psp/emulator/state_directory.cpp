@@ -28,7 +28,8 @@ Fd take_lock(const Path& directory) {
     if (!lock) system_error(path, "open", errno);
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
     if (errno == EWOULDBLOCK)
-        throw Error{sev::Fault::system, fmt::format("{}: the emulated PSP is in use by another process", shown(directory)), "stop that process, or name another state directory"};
+        throw Error{sev::Fault::system, fmt::format("{}: the emulated PSP is in use by another process", shown(directory)),
+                    "stop that process, or name another state directory"};
     system_error(path, "lock", errno);
 }
 
@@ -54,6 +55,12 @@ void remove_unfinished(const Path& path) {
         if (entry.path().filename().string().starts_with(".state.")) fs::remove(entry.path());
 }
 
+void refuse_chip(const Path& path) {
+    if (StateDirectory::holds_chip(path))
+        throw Error{sev::Fault::usage, fmt::format("{}: holds an emulated PSP already, and is left as it is", shown(path)),
+                    "name another state directory"};
+}
+
 /// std::filesystem's errors become ours.
 template <class Body>
 decltype(auto) translated(const Path& path, Body&& body) {
@@ -68,16 +75,18 @@ decltype(auto) translated(const Path& path, Body&& body) {
 
 StateDirectory StateDirectory::create(const Path& path) {
     return translated(path, [&] {
-        if (holds_chip(path)) throw Error{sev::Fault::usage, fmt::format("{}: holds an emulated PSP already, and is left as it is", shown(path)), "name another state directory"};
+        refuse_chip(path);
         if (::mkdir(path.c_str(), 0700) != 0) {
             if (errno != EEXIST) system_error(path, "create", errno);
             if (!fs::is_directory(path)) throw Error{sev::Fault::usage, fmt::format("{}: is not a directory", shown(path))};
-            if (!is_unused(path)) throw Error{sev::Fault::usage, fmt::format("{}: is not empty, and is left as it is", shown(path)), "name a new or an empty directory"};
+            if (!is_unused(path))
+                throw Error{sev::Fault::usage, fmt::format("{}: is not empty, and is left as it is", shown(path)),
+                        "name a new or an empty directory"};
             if (::chmod(path.c_str(), 0700) != 0) system_error(path, "chmod", errno);
         }
         Fd lock = take_lock(path);
         // another process may have been first while this one waited for nothing
-        if (holds_chip(path)) throw Error{sev::Fault::usage, fmt::format("{}: holds an emulated PSP already, and is left as it is", shown(path))};
+        refuse_chip(path);
         return StateDirectory{path, std::move(lock)};
     });
 }

@@ -12,15 +12,18 @@ constexpr std::size_t name_bytes = 32, trailer_bytes = 32;
 constexpr std::size_t header_bytes = 16 + 4 + 4;
 
 [[noreturn]] void refuse(std::string_view what, std::string_view problem) {
-    throw Error{sev::Fault::malformed, fmt::format("{}: {}", what, problem), "restore the state directory from a copy, or make a new emulated PSP elsewhere"};
+    throw Error{sev::Fault::malformed, fmt::format("{}: {}", what, problem),
+                "restore the state directory from a copy, or make a new emulated PSP elsewhere"};
 }
 
 /// Judges magic, version, length and trailer, and returns what lies between.
 ByteView checked_body(ByteView bytes, std::string_view what) {
     if (bytes.size() < header_bytes + trailer_bytes)
-        refuse(what, fmt::format("{} bytes, want at least {}: torn, or not the state of an emulated PSP", bytes.size(), header_bytes + trailer_bytes));
+        refuse(what, fmt::format("{} bytes, want at least {}: torn, or not the state of an emulated PSP", bytes.size(),
+                                 header_bytes + trailer_bytes));
     Cursor header{bytes.first(header_bytes), std::string{what}};
-    if (as_text(header.take(magic.size(), "magic")) != magic) refuse(what, fmt::format("00h magic is not \"{}\": not the state of an emulated PSP", magic));
+    if (as_text(header.take(magic.size(), "magic")) != magic)
+        refuse(what, fmt::format("00h magic is not \"{}\": not the state of an emulated PSP", magic));
     if (const std::uint32_t found = header.le32("VERSION"); found != version)
         refuse(what, fmt::format("10h VERSION is {}, want {}{}", found, version, found > version ? ": written by a newer program" : ""));
     if (const std::uint32_t length = header.le32("LENGTH"); length != bytes.size())
@@ -36,7 +39,8 @@ const Personality& personality_of(Cursor& body) {
     const ByteView field = body.take(name_bytes, "personality");
     const auto end = std::ranges::find(field, std::uint8_t{0});
     const std::string_view name = as_text({field.begin(), end});
-    if (end == field.end() || !std::all_of(end, field.end(), [](std::uint8_t b) { return b == 0; })) body.refuse("personality is not a zero-padded name");
+    if (end == field.end() || !std::all_of(end, field.end(), [](std::uint8_t b) { return b == 0; }))
+        body.refuse("personality is not a zero-padded name");
     const Personality* found = find_personality(name);
     if (!found) body.refuse(fmt::format("personality is \"{}\", which this program does not know", printable(name)));
     return *found;
@@ -55,7 +59,8 @@ ChipState parse_state(ByteView bytes, std::string_view what) {
     Cursor body{checked_body(bytes, what), fmt::format("{}: after the header", what)};
     const Personality& personality = personality_of(body);
     const std::uint32_t sockets = body.le32("number of sockets");
-    if (sockets != personality.sockets) body.refuse(fmt::format("number of sockets is {}, want {} for {}", sockets, personality.sockets, personality.name));
+    if (sockets != personality.sockets)
+        body.refuse(fmt::format("number of sockets is {}, want {} for {}", sockets, personality.sockets, personality.name));
     std::vector<ChipId> ids(sockets);
     for (ChipId& id : ids) id = body.array<64>("chip id");
     ChipSecret secret{body.take(ChipSecret::size_bytes, "chip secret").first<ChipSecret::size_bytes>()};

@@ -9,7 +9,8 @@
 namespace sev::psp::emulator {
 
 /// The file in which an emulated chip lives: chip and flash. Integers little-endian.
-///   00h magic "xen-sev-emulator"   10h VERSION = 1   14h LENGTH of the whole file   18h personality's name, 32 bytes, zero-padded   38h number of sockets
+///   00h magic "xen-sev-emulator"   10h VERSION = 1   14h LENGTH of the whole file   18h personality's name, 32 bytes, zero-padded   38h number of
+///   sockets
 ///   3Ch chip ids, 64 each; chip secret, 32; LE32 length and ARK; LE32 length and ASK; CEK, 824h; LE32 1 and PlatformKeys, or LE32 0
 ///   last 32 bytes: SHA-256 of all before
 struct ChipState {

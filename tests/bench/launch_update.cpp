@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Emulated LAUNCH_UPDATE_DATA of 64 MiB, through the firmware interface, against OpenSSL's SHA-256 and then AES-128-ECB over the same bytes, in turns in one run.
+// Emulated LAUNCH_UPDATE_DATA of 64 MiB, through the firmware interface, against OpenSSL's SHA-256 and then AES-128-ECB over the same bytes, in
+// turns in one run.
 #include <cstdlib>
 #include <filesystem>
 

@@ -37,7 +37,8 @@ TEST_CASE("a whole SEV-ES launch with typed commands") {
     CHECK(firmware.backend() == "emulated");
     machine.start();
     const PlatformStatus status = run(firmware, GetPlatformStatus{});
-    CHECK(status == PlatformStatus{.build = {1, 55, 29}, .state = PlatformState::init, .externally_owned = false, .es_configured = true, .guest_count = 0});
+    CHECK(status == PlatformStatus{.build = {1, 55, 29}, .state = PlatformState::init, .externally_owned = false, .es_configured = true,
+            .guest_count = 0});
     const PlatformCertificates certificates = run(firmware, PdhCertExport{});
     CHECK(run(firmware, GetId{}) == std::vector<ChipId>{machine.host.emulator->identity().chip_id});
     const Policy policy{0x5};
@@ -68,7 +69,8 @@ TEST_CASE("a whole SEV-ES launch with typed commands") {
     CHECK(seen == secret);
     CHECK(run(firmware, GetGuestStatus{.guest = guest}) ==
           GuestStatus{.handle = guest, .policy = policy, .asid = Asid{127}, .state = GuestState::running});
-    CHECK(attempt(firmware, DbgDecrypt{.guest = guest, .from = machine.image_at, .to = machine.vmsa_at, .length_bytes = 16}).status == Status::policy_failure);
+    CHECK(attempt(firmware, DbgDecrypt{.guest = guest, .from = machine.image_at, .to = machine.vmsa_at,
+            .length_bytes = 16}).status == Status::policy_failure);
     run(firmware, Deactivate{.guest = guest});
     run(firmware, DfFlush{});
     run(firmware, Decommission{.guest = guest});

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::uint32_t es = 4, nodbg = 1, noks = 2;
 
-/// Commands on a guest, the guest states they are legal in (1 LUPDATE, 2 LSECRET, 3 RUNNING), and whether the guest must be active (A), inactive (I), or either.
+/// Commands on a guest, the guest states they are legal in (1 LUPDATE, 2 LSECRET, 3 RUNNING), and whether the guest must be active (A), inactive
+/// (I), or either.
 struct Legal {
     CommandId id;
     std::size_t buffer_bytes, handle_at;

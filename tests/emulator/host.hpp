@@ -129,7 +129,8 @@ public:
         friend bool operator==(const Certificates&, const Certificates&) = default;
     };
     Certificates certificates() {
-        REQUIRE(command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18, 0x186C)) == Status::success);
+        REQUIRE(command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18,
+                0x186C)) == Status::success);
         return {get(blob_at, 0x824), get(blob2_at, 0x186C)};
     }
     /// PLATFORM_STATUS, 12 bytes.

@@ -70,17 +70,20 @@ TEST_CASE("length queries: the wanted lengths come back, and nothing else happen
     CHECK(host.command(CommandId::pek_csr, Raw{0x0C}.u64(0, blob_at).u32(8, 0x823)) == Status::invalid_length);
     CHECK(host.reply_u32(8) == 0x824);
     for (const auto& [pdh, chain] : {std::pair{0U, 0U}, std::pair{0x824U, 0x186BU}, std::pair{0x823U, 0x186CU}}) {
-        CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, pdh).u64(0x10, blob2_at).u32(0x18, chain)) == Status::invalid_length);
+        CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, pdh).u64(0x10, blob2_at).u32(0x18,
+                chain)) == Status::invalid_length);
         CHECK(host.reply_u32(8) == 0x824);
         CHECK(host.reply_u32(0x18) == 0x186C);
     }
     CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u32(8, 0x824).u32(0xC, 1).u32(0x18, 0x186C)) == Status::invalid_param);
-    CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, tmr_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18, 0x186C)) == Status::invalid_address);
+    CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, tmr_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18,
+            0x186C)) == Status::invalid_address);
     CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x824).u64(0x10, ram_bytes - 0x1000).u32(0x18, 0x186C)) ==
           Status::invalid_address);
     CHECK(host.command(CommandId::pek_csr, Raw{0x0C}.u64(0, ram_bytes).u32(8, 0x824)) == Status::invalid_address);
     CHECK(host.snapshot() == before);
-    CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x4000).u64(0x10, blob2_at).u32(0x18, 0x4000)) == Status::success);
+    CHECK(host.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x4000).u64(0x10, blob2_at).u32(0x18,
+            0x4000)) == Status::success);
     CHECK(host.reply_u32(8) == 0x824);
     CHECK(host.reply_u32(0x18) == 0x186C);
 }

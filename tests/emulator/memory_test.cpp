@@ -139,7 +139,8 @@ TEST_CASE("read_as_guest: any start and length; memory that is not there") {
     const Bytes data = pattern(0x2000, 2);
     host.put(guest_at, data);
     REQUIRE(host.update_data(guest, guest_at, 0x2000) == Status::success);
-    for (const auto& [at, length] : {std::pair{0U, 1U}, std::pair{15U, 2U}, std::pair{7U, 0x1FF0U}, std::pair{0x1FFFU, 1U}, std::pair{16U, 16U}, std::pair{3U, 0U}})
+    for (const auto& [at, length] : {std::pair{0U, 1U}, std::pair{15U, 2U}, std::pair{7U, 0x1FF0U}, std::pair{0x1FFFU, 1U}, std::pair{16U, 16U},
+            std::pair{3U, 0U}})
         CHECK(host.guest_view(guest, guest_at + at, length) == Bytes(data.begin() + at, data.begin() + at + length));
     CHECK_THROWS_WITH_AS(host.guest_view(guest, ram_bytes - 8, 16), "this memory is not mapped", Error);
 }

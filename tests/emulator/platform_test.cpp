@@ -146,7 +146,8 @@ TEST_CASE("GET_ID: one id for each socket, as many as fit") {
 
 TEST_CASE("DOWNLOAD_FIRMWARE judges its image's length and address and then says that it cannot") {
     Host host;
-    const auto load = [&](std::uint64_t at, std::uint32_t length) { return host.command(CommandId::download_firmware, Raw{0x0C}.u64(0, at).u32(8, length)); };
+    const auto load = [&](std::uint64_t at, std::uint32_t length) { return host.command(CommandId::download_firmware, Raw{0x0C}.u64(0, at).u32(8,
+            length)); };
     CHECK(load(blob_at, 0) == Status::invalid_length);
     CHECK(load(blob_at, 0x1'0001) == Status::invalid_length);
     CHECK(load(blob_at + 16, 0x1000) == Status::invalid_address);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any sequence of commands against one emulated PSP. Input: for each command one byte that chooses it, one byte with the number of changes (0 to 3) to its
-// well-formed buffer, and two bytes, offset and value, for each change.
+// Any sequence of commands against one emulated PSP. Input: for each command one byte that chooses it, one byte with the number of changes (0 to 3)
+// to its well-formed buffer, and two bytes, offset and value, for each change.
 #include <array>
 
 #include "psp/emulator/machine.hpp"
@@ -40,7 +40,8 @@ const emulator::Personality& personality() {
 
 emulator::Machine& machine() {
     static emulator::Machine the_machine{
-        emulator::Chip::make(personality(), [](std::span<std::uint8_t> out, std::string_view) { std::ranges::fill(out, std::uint8_t{0x42}); }), nullptr,
+        emulator::Chip::make(personality(), [](std::span<std::uint8_t> out, std::string_view) { std::ranges::fill(out, std::uint8_t{0x42}); }),
+                nullptr,
         [] {
             emulator::Options options;
             options.max_guests = 5;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The emulated PSP's state file: what parses must serialise to the same bytes. Each input is tried as it is, and again with LENGTH and SHA-256 put right.
+// The emulated PSP's state file: what parses must serialise to the same bytes. Each input is tried as it is, and again with LENGTH and SHA-256 put
+// right.
 #include "psp/emulator/state_file.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
