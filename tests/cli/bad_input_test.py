@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from support import CHAIN, FIRMWARE, FIXTURES, LUKS, REPORT, SEVCTL, TEST_ROOT, Case, judged_launch, sevctl, table
+from support import CHAIN, FIRMWARE, FIXTURES, LUKS, REPORT, ROOT, SEVCTL, TEST_ROOT, Case, judged_launch, sevctl, table
 
 NOBODY = 65534
 
@@ -58,6 +58,12 @@ def invocations(case):
     yield "judge", [("POLICY", policy), ("--chain", chain), *raw, ("--measurement", blob), ("--pdh", chain), ("--tik", judged), "--at", at], 1
     yield "judge", [("POLICY", policy), ("--chain", chain), *raw, ("--report", report), ("--nonce", nonce), ("--pdh", chain), "--at", at], 1
     yield "policy lint", [("POLICY", policy), "--at", at], 0
+    host = file("host.json", (ROOT / "docs/probe-bundles/epyc-7443.json").read_bytes())
+    log = file("kernel.log", b"[    4.310] ccp 0000:04:00.2: SEV API:0.17 build:48\n")
+    yield "status", [("--from", host)], 0
+    yield "status", [("--kernel-log", log), "--explain"], 0
+    yield "ok", ["es", ("--from", host)], 0
+    yield "probe", [("--to", "out_probe"), ("--kernel-log", log)], 0
     yield "policy show", [("POLICY", policy)], 0
     yield "policy diff", [("LEFT", policy), ("RIGHT", policy)], 0
     if os.environ.get("SEV_EMULATOR"):
