@@ -18,6 +18,9 @@ std::span<const Command* const> commands() {
         &status_command,
         &ok_command,
         &probe_command,
+        // AMD's certificates
+        &cert_import_command,
+        &cert_show_command,
         // the guest owner's keys and certificates
         &session_command,
         &generate_command,
@@ -38,6 +41,7 @@ std::span<const Command* const> commands() {
         &policy_show_command,
         &policy_diff_command,
         SEVCTL_LAUNCH
+        &advisories_command,
         &explain_command,
     };
     return table;
