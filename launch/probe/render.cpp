@@ -31,6 +31,13 @@ std::string cpu_line(const Probe& probe, const Machine& m) {
     return out + fmt::format(", microcode {}", or_unknown(probe.cpu_microcode));
 }
 
+std::string board_line(const Probe& probe) {
+    const bool board = probe.dmi_board_name.value() != nullptr;
+    if (!board && !probe.dmi_product_name.value()) return fmt::format("unknown: no DMI data: {}", probe.dmi_board_name.why_not());
+    return fmt::format("{} {}, BIOS {} of {}", or_unknown(board ? probe.dmi_board_vendor : probe.dmi_system_vendor), or_unknown(board ? probe.dmi_board_name : probe.dmi_product_name), or_unknown(probe.dmi_bios_version),
+                       or_unknown(probe.dmi_bios_date));
+}
+
 std::string psp_line(const PspReport& psp) {
     const psp::PlatformStatus& s = psp.status;
     return fmt::format("{}API {}.{} build {}, state {}, {} owned, {} guest{}, SEV-ES {}", psp.genuine_device ? "" : "EMULATED: ", s.build.major, s.build.minor, s.build.build, psp::name(s.state),
@@ -106,8 +113,7 @@ std::string render(const Probe& probe, const Report& report, bool explain) {
     for (const std::string& note : report.notes) out += labelled("NOTE", note, label);
     if (!report.notes.empty()) out += "\n";
     out += labelled("CPU", cpu_line(probe, m), label);
-    const bool dmi = probe.dmi_board_name.value() || probe.dmi_bios_version.value();
-    out += labelled("Board", !dmi ? fmt::format("unknown: no DMI data: {}", probe.dmi_board_name.why_not()) : fmt::format("{} {}, BIOS {} of {}", or_unknown(probe.dmi_board_vendor), or_unknown(probe.dmi_board_name), or_unknown(probe.dmi_bios_version), or_unknown(probe.dmi_bios_date)), label);
+    out += labelled("Board", board_line(probe), label);
     out += labelled("System", system_line(probe, m), label);
     out += labelled("Level", fmt::format("L{}: {}", report.level.level, level_text(report.level.level)), label);
     out += labelled("", report.level.because, label);

@@ -62,6 +62,26 @@ TEST_CASE("each shipped bundle comes to what its facts say") {
     }
 }
 
+TEST_CASE("a bundle recorded in the dom0 of a real Xen 4.17.7, on an emulated CPU without leaf 0x8000001f") {
+    const Path path = test::fixture("probe/recorded-xen-lab-4.17.7.bundle.json");
+    const Probe p = Bundle::parse(read_text(path, Bundle::limit_bytes), path.string());
+    const Report r = assess(p);
+    CHECK_FALSE(p.constructed);
+    CHECK(r.machine.place == Place::xen_dom0);
+    CHECK(r.machine.dom0 == Dom0Kind::pv);
+    CHECK(r.machine.cpuid_source == "Xen's raw CPU policy");
+    CHECK(p.coco_status.failed_with(38)); // ENOSYS: stock Xen
+    CHECK(r.level.level == 1);
+    // such a CPU answers 0x8000001f with another leaf's bits; its maximum is 0x8000000a
+    CHECK(r.feature("SEV").state() == "absent");
+    CHECK(r.machine.leaf.because.find("0x8000000a") != std::string::npos);
+    Probe unlabelled = p; // the features alone say dom0 and PV too
+    unlabelled.xen_capabilities = Failure{2, "No such file or directory"};
+    unlabelled.xen_guest_type = Failure{2, "No such file or directory"};
+    CHECK(assess(unlabelled).machine.place == Place::xen_dom0);
+    CHECK(assess(unlabelled).machine.dom0 == Dom0Kind::pv);
+}
+
 TEST_CASE("single facts of the shipped bundles") {
     const auto with = [](std::string_view bundle, auto&& look) {
         const Probe p = test::shipped(bundle);
