@@ -59,8 +59,9 @@ ImageLayout ImageLayout::from_json(const json::Value& value, const std::string& 
             if (layout.slots[i].name == layout.slots[j].name) object.refuse("slots", fmt::format("has the name \"{}\" twice", layout.slots[i].name));
     layout.vcpus = static_cast<unsigned>(object.number_or("vcpus", 0, 4096));
     if (layout.vcpus > 0) {
-        layout.vmsa_profile = measure::vmsa_profile(object.string("vmsa_profile")).name;
-        layout.cpu = cpu_from_json(object);
+        layout.vmsa_profile = object.string("vmsa_profile", 64);
+        within(what + ": vmsa_profile", [&] { return &measure::vmsa_profile(layout.vmsa_profile); });
+        layout.cpu = within(what + ": cpu", [&] { return cpu_from_json(object); });
         layout.sev_features = object.number_or("sev_features", 0, std::numeric_limits<std::uint64_t>::max());
     }
     object.done();
