@@ -126,6 +126,7 @@ Openssl<EVP_PKEY> decode_private(ByteView text, const char* form, std::string_vi
     ERR_clear_error();
     Openssl<EVP_PKEY> owned_key{key};
     if (!decoded || !owned_key) throw Error{Fault::malformed, fmt::format("{}: no EC private key in {} form", what, form)};
+    if (left != 0 && form == std::string_view{"DER"}) throw Error{Fault::malformed, fmt::format("{}: {} bytes after the private key, want none", what, left)};
     std::array<char, 64> group{};
     std::size_t length = 0;
     if (EVP_PKEY_get_group_name(owned_key.get(), group.data(), group.size(), &length) != 1 || std::string_view{group.data()} != SN_secp384r1)

@@ -5,6 +5,15 @@
 /// One line a command; each is defined in the file that implements it.
 namespace sev::cli {
 
+extern const Command show_flags_command;
+extern const Command show_guests_command;
+extern const Command show_identifier_command;
+extern const Command show_version_command;
+extern const Command export_command;
+extern const Command pek_csr_command;
+extern const Command provision_command;
+extern const Command rotate_command;
+extern const Command reset_command;
 extern const Command generate_command;
 extern const Command session_command;
 extern const Command verify_command;

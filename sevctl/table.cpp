@@ -18,6 +18,16 @@ std::span<const Command* const> commands() {
         &status_command,
         &ok_command,
         &probe_command,
+        // this host's platform, through /dev/sev
+        &show_flags_command,
+        &show_guests_command,
+        &show_identifier_command,
+        &show_version_command,
+        &export_command,
+        &pek_csr_command,
+        &provision_command,
+        &rotate_command,
+        &reset_command,
         // AMD's certificates
         &cert_import_command,
         &cert_show_command,

@@ -5,6 +5,8 @@
 
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
+#include "sevctl/platform.hpp"
+#include "sevctl/signed_cek.hpp"
 
 namespace sev::cli {
 namespace {
@@ -13,11 +15,14 @@ constexpr std::array arguments{
     Argument{.name = "--sev",
              .kind = Kind::input,
              .metavar = "FILE",
-             .help = "The platform's chain: PDH, PEK, OCA, CEK, and perhaps ASK and ARK, as sevctl export writes it.",
+             .help = "The platform's chain: PDH, PEK, OCA, CEK, and perhaps ASK and ARK, as sevctl export writes it. Without it this machine's platform is asked.",
              .limit_bytes = 16 << 10},
     Argument{.name = "--oca", .kind = Kind::input, .metavar = "FILE", .help = "Take the OCA certificate from here.", .limit_bytes = 2084},
-    Argument{.name = "--ca", .kind = Kind::input, .metavar = "FILE", .help = "ASK and ARK, as AMD publishes them (ask_ark_PRODUCT.cert).", .limit_bytes = 16 << 10},
+    ca_option,
+    cek_option,
+    cache_option,
     root_option,
+    device_option,
     json_option,
 };
 
@@ -81,24 +86,47 @@ json::Value certificates_of(const psp::Chain& chain) {
     return out;
 }
 
-psp::Chain read_chain(const Arguments& given) {
-    if (!given.has("--sev"))
-        throw Error{Fault::usage, "--sev is missing: this build verifies files, and cannot ask the platform (/dev/sev) itself",
-                    "name the file that sevctl export wrote: sevctl verify --sev FILE"};
-    psp::Chain chain = psp::parse_chain(input_bytes(given, "--sev"), shown(given.text("--sev")));
+/// This machine's chain, with AMD's part as far as it is at hand: why not, when it is not.
+psp::Chain platform_chain(const Arguments& given, Console& console, const NamedEndorsement& named, const std::vector<psp::Root>& roots, std::string& missing) {
+    Platform platform = open_for_certificates(given, console);
+    const psp::PlatformCertificates own = platform.certificates();
+    psp::Chain chain{.pdh = own.pdh, .pek = own.pek, .oca = own.oca, .cek = own.cek, .ask = {}, .ark = {}};
+    const auto search = find_signed_cek(given, named, own.cek, roots);
+    if (search.found) {
+        chain.cek = search.found->cek;
+        chain.ask = search.found->ask;
+        chain.ark = search.found->ark;
+    } else {
+        missing = fmt::format("{}; {}", search.reason, how_to_get_cek(platform.chip_ids(), own.cek));
+    }
+    return chain;
+}
+
+psp::Chain read_chain(const Arguments& given, Console& console, const std::vector<psp::Root>& roots, std::string& missing) {
+    const bool from_file = given.has("--sev");
+    for (const std::string_view option : {cek_option.name, cache_option.name, device_option.name})
+        if (from_file && given.has(option)) throw Error{Fault::usage, fmt::format("{} is for this machine's platform, and --sev names a file: want one of them", option)};
+    // Files first: nothing is asked of a device while a file is not what it should be.
+    std::optional<psp::SevCertificate> oca;
     if (given.has("--oca")) {
         const std::string file = shown(given.text("--oca"));
-        chain.oca = psp::parse_sev_certificate(input_bytes(given, "--oca"), file);
-        if (chain.oca->usage != psp::Usage::oca)
-            throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(chain.oca->usage))};
+        oca = psp::parse_sev_certificate(input_bytes(given, "--oca"), file);
+        if (oca->usage != psp::Usage::oca) throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(oca->usage))};
     }
-    if (given.has("--ca")) add_ca(chain, given, "--ca");
+    const NamedEndorsement named = named_endorsement(given);
+    psp::Chain chain = from_file ? psp::parse_chain(input_bytes(given, "--sev"), shown(given.text("--sev"))) : platform_chain(given, console, named, roots, missing);
+    if (oca) chain.oca = *oca;
+    if (from_file && named.ask) {
+        chain.ask = named.ask;
+        chain.ark = named.ark;
+    }
     return chain;
 }
 
 Answer run(const Arguments& given, Console& console) {
     const std::vector<psp::Root> roots = trusted_roots(given);
-    const psp::Chain chain = read_chain(given);
+    std::string missing;
+    const psp::Chain chain = read_chain(given, console, roots, missing);
     const bool to_root = chain.ask || chain.ark;
     psp::ChainVerdict verdict;
     if (to_root)
@@ -123,8 +151,8 @@ Answer run(const Arguments& given, Console& console) {
         console.print(text);
     }
     if (!to_root && psp::all_passed(verdict.checks))
-        throw Error{Fault::usage, fmt::format("{}: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", shown(given.text("--sev"))),
-                    "add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan"};
+        throw Error{Fault::usage, fmt::format("{}: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", given.has("--sev") ? shown(given.text("--sev")) : "this platform"),
+                    missing.empty() ? "add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan" : missing};
     return verdict.trusted() ? Answer::yes : Answer::no;
 }
 
@@ -134,7 +162,8 @@ const Command verify_command{
     .name = "verify",
     .summary = "verify a platform's certificate chain",
     .text = "Verifies ARK, ASK, CEK, PEK, OCA and PDH: every signature, usage, algorithm, key id and curve, up to a root that is trusted. AMD's roots are "
-            "built in by fingerprint; any other root, such as that of an emulated PSP, counts only when --root names it.\n\n"
+            "built in by fingerprint; any other root, such as that of an emulated PSP, counts only when --root names it. Without --sev it is "
+            "this machine's own platform, with the signed CEK found as sevctl export finds it.\n\n"
             "The report is a tree as virtee's sevctl prints it, each certificate with its fingerprint and a mark for each signature, then each check that "
             "failed with its reason. Exit status 1: something is invalid. 2: no answer, for instance because ASK and ARK are missing.",
     .example = "sevctl verify --sev platform.chain --ca ask_ark_naples.cert",

@@ -41,7 +41,7 @@ private:
 Error explain_open(const Path& device, Access access, int error_number);
 
 /// What the kernel means by refusing a command itself: one sentence and one remedy for each errno, and for EIO without a status of the firmware
-/// (SEV_RET_NO_FW_CALL). Fault::firmware for a PSP that did not answer in time, else Fault::system.
+/// (SEV_RET_NO_FW_CALL). The command's name is left to `attempt`, which puts it in front. Fault::firmware for a PSP that did not answer in time, else Fault::system.
 Error explain(const Path& device, dev_sev::Command command, int error_number, std::uint32_t firmware_error);
 
 } // namespace sev::psp::ccp

@@ -71,7 +71,7 @@ Error explain_open(const Path& device, Access access, int error_number) {
 }
 
 Error explain(const Path& device, dev_sev::Command command, int error_number, std::uint32_t firmware_error) {
-    const std::string subject = fmt::format("{}: {}", shown(device), dev_sev::name(command));
+    const std::string subject = shown(device); // the command's name comes from whoever issued it
     if (error_number == ETIMEDOUT)
         return {Fault::firmware, fmt::format("{}: the PSP did not answer in time, and the driver has given it up (ETIMEDOUT)", subject),
                 "no command reaches the PSP until the driver is loaded anew or the machine is power-cycled; if it comes back, look for a BIOS update"};

@@ -3,6 +3,7 @@
 
 Nothing here comes from xen-sev's own code, so that agreement means something.
 """
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import tempfile
 import unittest
+import unittest.mock
 import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -238,3 +240,57 @@ def judged_launch():
     """Policy, bundle, TIK and a time at which the policy is valid, of the launch in tests/fixtures/attest."""
     launch = json.loads((FIXTURES / "attest/answers.json").read_text())["launch"]
     return FIXTURES / "attest/owner-policy.json", FIXTURES / "attest/bundle.json", bytes.fromhex(launch["tik"]), "2026-06-01T00:00:00Z"
+
+
+class EmulatedDevice:
+    """A chip of its own and what belongs to it; while it is served, every program that is started gets it as /dev/sev."""
+
+    def __init__(self, folder, personality="epyc-3151"):
+        self.emulator = os.environ["SEV_EMULATOR"]
+        self.folder = folder
+        self.state, self.socket = folder / "psp", folder / "socket"
+        folder.mkdir()
+        self.run("create", "--state", self.state, "--personality", personality)
+        self.cek, self.ca, self.root = folder / "cek", folder / "ca", folder / "root"
+        self.run("cek", "--state", self.state, "--out", self.cek)
+        self.run("ca", "--state", self.state, "--out", self.ca)
+        self.identity = json.loads(self.run("show", "--state", self.state, "--json"))
+        self.root.write_text(self.identity["root"] + "\n")
+        self.oca, self.oca_key = folder / "oca", folder / "oca.key"
+        subprocess.run([SEVCTL, "generate", self.oca, self.oca_key], check=True, capture_output=True, timeout=60)
+        self.oca_key.chmod(0o644)  # for tests that read as another user
+
+    def run(self, *words):
+        return subprocess.run([self.emulator, *map(str, words)], check=True, capture_output=True, timeout=60).stdout
+
+    @contextlib.contextmanager
+    def served(self, *options):
+        """Serves it; stops with SIGTERM at the end and wants exit status 0."""
+        ours, theirs = os.pipe()
+        server = subprocess.Popen([self.emulator, "serve", "--state", self.state, "--socket", self.socket, "--ready-fd", str(theirs), *map(str, options)],
+                                  pass_fds=[theirs], stdout=subprocess.DEVNULL)
+        os.close(theirs)
+        try:
+            with os.fdopen(ours, "rb") as ready:
+                assert ready.read() == b"READY=1\n", "sev-emulator serve did not become ready"
+            yield server
+            server.terminate()
+            assert server.wait(30) == 0, "sev-emulator serve did not end well"
+        finally:
+            if server.poll() is None:
+                server.kill()
+                server.wait()
+
+    def environment(self):
+        """What sev-emulator run gives a program, for programs started in another way."""
+        library = pathlib.Path(self.emulator).parent / "libsev-emulator-preload.so"
+        # the library comes before a sanitizer's run-time library, which would complain
+        return {"LD_PRELOAD": str(library), "SEV_EMULATOR_SOCKET": str(self.socket), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
+@contextlib.contextmanager
+def emulated_device(case):
+    """For as long as it lasts, sevctl finds an emulated /dev/sev."""
+    device = EmulatedDevice(case.dir / "device")
+    with device.served(), unittest.mock.patch.dict(os.environ, device.environment()):
+        yield device
