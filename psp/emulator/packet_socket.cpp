@@ -19,11 +19,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Waits until the socket is ready; false when the deadline passed first.
-bool wait_for(const Fd& socket, short events, std::optional<Clock::time_point> until) {
+constexpr Clock::time_point for_ever = Clock::time_point::max();
+
+bool wait_for(const Fd& socket, short events, Clock::time_point until) {
     for (;;) {
         int timeout_ms = -1;
-        if (until) {
-            const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - Clock::now());
+        if (until != for_ever) {
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
             if (left.count() <= 0) return false;
             timeout_ms = static_cast<int>(std::min<std::int64_t>(left.count(), 3'600'000));
         }
@@ -73,7 +75,7 @@ void clear_way(const Path& path, const sockaddr_un& address) {
 } // namespace
 
 Received receive_packet(const Fd& socket, std::size_t limit_bytes, std::optional<std::chrono::milliseconds> deadline, Packet& out) {
-    const auto until = deadline ? std::optional{Clock::now() + *deadline} : std::nullopt;
+    const Clock::time_point until = deadline ? Clock::now() + *deadline : for_ever;
     out.bytes.assign(limit_bytes, 0);
     for (;;) {
         if (!wait_for(socket, POLLIN, until)) return Received::late;
