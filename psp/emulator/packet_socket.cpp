@@ -18,9 +18,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Waits until the socket is ready; false when the deadline passed first.
 constexpr Clock::time_point for_ever = Clock::time_point::max();
 
+/// Waits until the socket is ready; false when the deadline passed first.
 bool wait_for(const Fd& socket, short events, Clock::time_point until) {
     for (;;) {
         int timeout_ms = -1;
