@@ -2,8 +2,9 @@
 #pragma once
 #include "base/wire.hpp"
 
-/// The binary interface of Linux's /dev/sev, as <linux/psp-sev.h> defines it for user space: one ioctl, whose argument names a command and the address of
-/// its sub-structure. All structures are packed and little-endian. A test holds this file against the kernel's header where that is installed.
+/// The binary interface of Linux's /dev/sev, as <linux/psp-sev.h> defines it for user space: one ioctl, whose argument names a command and the
+/// address of its sub-structure. All structures are packed and little-endian. A test holds this file against the kernel's header where that is
+/// installed.
 namespace sev::psp::dev_sev {
 
 /// SEV_ISSUE_CMD, _IOWR('S', 0, struct sev_issue_cmd).
@@ -29,7 +30,8 @@ enum class Command : std::uint32_t {
 inline constexpr std::uint32_t last_command = 8;
 /// "FACTORY_RESET" …; "command 9" for one that is not defined.
 inline std::string name(Command command) {
-    constexpr std::array<std::string_view, 9> names{"FACTORY_RESET", "PLATFORM_STATUS", "PEK_GEN", "PEK_CSR", "PDH_GEN", "PDH_CERT_EXPORT", "PEK_CERT_IMPORT", "GET_ID", "GET_ID2"};
+    constexpr std::array<std::string_view, 9> names{"FACTORY_RESET",   "PLATFORM_STATUS", "PEK_GEN", "PEK_CSR", "PDH_GEN",
+                                                    "PDH_CERT_EXPORT", "PEK_CERT_IMPORT", "GET_ID",  "GET_ID2"};
     const auto index = static_cast<std::uint32_t>(command);
     return index <= last_command ? std::string{names[index]} : fmt::format("command {}", index);
 }
@@ -41,7 +43,9 @@ struct IssueCommand {
     std::uint64_t data = 0;                // address of the sub-structure
     std::uint32_t error = no_firmware_call; // out: the firmware's status
 
-    static constexpr IssueCommand parse(wire::View<wire_size> v) { return {.command = Command{wire::le32<0x00>(v)}, .data = wire::le64<0x04>(v), .error = wire::le32<0x0C>(v)}; }
+    static constexpr IssueCommand parse(wire::View<wire_size> v) {
+        return {.command = Command{wire::le32<0x00>(v)}, .data = wire::le64<0x04>(v), .error = wire::le32<0x0C>(v)};
+    }
     constexpr ByteArray<wire_size> serialize() const {
         ByteArray<wire_size> out{};
         wire::put_le32<0x00>(wire::span(out), static_cast<std::uint32_t>(command));
@@ -68,8 +72,8 @@ struct Buffer {
     friend bool operator==(const Buffer&, const Buffer&) = default;
 };
 
-/// Two buffers without anything between them, 24 bytes: struct sev_user_data_pdh_cert_export (PDH, then chain) and struct sev_user_data_pek_cert_import
-/// (PEK, then OCA). The firmware's own command buffers have a reserved word in between; these have not.
+/// Two buffers without anything between them, 24 bytes: struct sev_user_data_pdh_cert_export (PDH, then chain) and struct
+/// sev_user_data_pek_cert_import (PEK, then OCA). The firmware's own command buffers have a reserved word in between; these have not.
 struct BufferPair {
     static constexpr std::size_t wire_size = 0x18;
     Buffer first, second;

@@ -34,13 +34,19 @@ json::Value key_as_json(const psp::SevCertificate& certificate) {
 
 } // namespace
 
-Bytes in_form(const psp::SevCertificate& certificate, std::string_view form) { return in_any_form(certificate, form, fmt::format("SEV {} CERTIFICATE", psp::name(certificate.usage))); }
-Bytes in_form(const psp::CaCertificate& certificate, std::string_view form) { return in_any_form(certificate, form, fmt::format("SEV {} CERTIFICATE", psp::name(certificate.usage))); }
+Bytes in_form(const psp::SevCertificate& certificate, std::string_view form) {
+    return in_any_form(certificate, form, fmt::format("SEV {} CERTIFICATE", psp::name(certificate.usage)));
+}
+Bytes in_form(const psp::CaCertificate& certificate, std::string_view form) {
+    return in_any_form(certificate, form, fmt::format("SEV {} CERTIFICATE", psp::name(certificate.usage)));
+}
 
 json::Value certificate_as_json(const psp::SevCertificate& certificate) {
     json::Value signatures = json::Value::array();
     for (const psp::SignatureSlot& slot : certificate.signatures)
-        signatures.push_back(slot.empty() ? json::Value() : json::Value{{"usage", psp::name(slot.usage)}, {"algorithm", psp::name(slot.algorithm)}, {"bytes_le", hex(slot.bytes)}});
+        signatures.push_back(
+            slot.empty() ? json::Value()
+                         : json::Value{{"usage", psp::name(slot.usage)}, {"algorithm", psp::name(slot.algorithm)}, {"bytes_le", hex(slot.bytes)}});
     return {{"format", "xen-sev/sev-certificate"},
             {"version", 1},
             {"usage", psp::name(certificate.usage)},

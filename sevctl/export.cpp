@@ -12,9 +12,16 @@ namespace {
 constexpr std::array arguments{
     Argument{.name = "FILE", .kind = Kind::output, .metavar = "FILE", .help = "Where to write; - is stdout.", .required = true},
     Argument{.name = "--full", .letter = 'f', .kind = Kind::flag, .help = "Also ASK and ARK: the whole chain."},
-    Argument{.name = "--certificate", .letter = 'c', .kind = Kind::choice, .metavar = "NAME", .help = "Only this certificate of the chain.", .choices = "pdh|pek|oca|cek|ask|ark"},
+    Argument{.name = "--certificate",
+             .letter = 'c',
+             .kind = Kind::choice,
+             .metavar = "NAME",
+             .help = "Only this certificate of the chain.",
+             .choices = "pdh|pek|oca|cek|ask|ark"},
     form_option,
-    Argument{.name = "--unsigned", .kind = Kind::flag, .help = "Take the CEK as the firmware gives it, without AMD's signature. Such a chain proves nothing by itself."},
+    Argument{.name = "--unsigned",
+             .kind = Kind::flag,
+             .help = "Take the CEK as the firmware gives it, without AMD's signature. Such a chain proves nothing by itself."},
     cek_option,
     ca_option,
     cache_option,
@@ -25,10 +32,12 @@ constexpr std::array arguments{
 };
 
 /// The platform's certificates with the CEK that AMD signed, and AMD's own.
-psp::Chain endorsed(const Arguments& given, const NamedEndorsement& named, const std::vector<psp::Root>& roots, Platform& platform, psp::Chain chain, bool needs_ca, std::string& source) {
+psp::Chain endorsed(const Arguments& given, const NamedEndorsement& named, const std::vector<psp::Root>& roots, Platform& platform, psp::Chain chain,
+                    bool needs_ca, std::string& source) {
     const auto search = find_signed_cek(given, named, *chain.cek, roots);
     if (!search.found)
-        throw Error{Fault::system, fmt::format("the platform's CEK comes without AMD's signature, and its signed form is not at hand: {}", search.reason),
+        throw Error{Fault::system,
+                    fmt::format("the platform's CEK comes without AMD's signature, and its signed form is not at hand: {}", search.reason),
                     how_to_get_cek(platform.chip_ids(), *chain.cek) + "; or export without it: --unsigned"};
     chain.cek = search.found->cek;
     source = search.found->source;
@@ -56,7 +65,8 @@ Answer run(const Arguments& given, Console& console) {
     if (file != "-") check_output(file);
     const auto name = given.text_if("--certificate");
     const bool full = given.has("--full"), is_unsigned = given.has("--unsigned");
-    if (!name && given.has(form_option.name)) throw Error{Fault::usage, "--format is for one certificate, and a chain is always binary", "add --certificate NAME"};
+    if (!name && given.has(form_option.name))
+        throw Error{Fault::usage, "--format is for one certificate, and a chain is always binary", "add --certificate NAME"};
     if (name && full) throw Error{Fault::usage, "--full and --certificate: want one of them"};
     const bool needs_ca = full || (name && (*name == "ask" || *name == "ark"));
     const bool needs_endorsement = needs_ca || !name || *name == "cek";
@@ -90,9 +100,12 @@ Answer run(const Arguments& given, Console& console) {
 const Command export_command{
     .name = "export",
     .summary = "export this platform's certificate chain",
-    .text = "Writes PDH, PEK, OCA and CEK (8336 bytes), with --full also ASK and ARK, as virtee's sevctl does; or one certificate of them in a form of choice.\n\n"
-            "The firmware gives the CEK without AMD's signature. The signed one is taken from --cek, else from where sev-relay keeps what it fetched, else from a full "
-            "chain at $SEV_CHAIN, ~/.cache/amd-sev/chain or /var/cache/amd-sev/chain. This program itself never uses a network; without the signed CEK it "
+    .text = "Writes PDH, PEK, OCA and CEK (8336 bytes), with --full also ASK and ARK, as virtee's sevctl does; or one certificate of them in a form "
+            "of choice.\n\n"
+            "The firmware gives the CEK without AMD's signature. The signed one is taken from --cek, else from where sev-relay keeps what it "
+            "fetched, else from a full "
+            "chain at $SEV_CHAIN, ~/.cache/amd-sev/chain or /var/cache/amd-sev/chain. This program itself never uses a network; without the signed "
+            "CEK it "
             "exports nothing, unless --unsigned says so.",
     .example = "sevctl export --full platform.chain",
     .arguments = arguments,

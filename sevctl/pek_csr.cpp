@@ -9,7 +9,11 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "FILE", .kind = Kind::output, .metavar = "FILE", .help = "Where to write the signing request (2084 bytes); - is stdout.", .required = true},
+    Argument{.name = "FILE",
+             .kind = Kind::output,
+             .metavar = "FILE",
+             .help = "Where to write the signing request (2084 bytes); - is stdout.",
+             .required = true},
     form_option,
     device_option,
     force_option,
@@ -37,7 +41,8 @@ Answer run(const Arguments& given, Console& console) {
 const Command pek_csr_command{
     .name = "pek-csr",
     .summary = "get the PEK's signing request",
-    .text = "Asks the PSP for its PEK with both signatures empty, for an owner to sign who keeps the OCA's key elsewhere. 'sevctl provision' does the whole of it where "
+    .text = "Asks the PSP for its PEK with both signatures empty, for an owner to sign who keeps the OCA's key elsewhere. 'sevctl provision' does "
+            "the whole of it where "
             "the key is at hand. Needs write access to the device.",
     .example = "sevctl pek-csr pek.csr",
     .arguments = arguments,

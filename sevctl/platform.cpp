@@ -28,7 +28,8 @@ bool is_emulated(const Path& device) {
 
 } // namespace
 
-Platform::Platform(const Arguments& given, Console& console, psp::ccp::Access access) : firmware_{device_of(given), access}, emulated_{is_emulated(firmware_.device())} {
+Platform::Platform(const Arguments& given, Console& console, psp::ccp::Access access)
+    : firmware_{device_of(given), access}, emulated_{is_emulated(firmware_.device())} {
     if (emulated_) console.note(fmt::format("{}: an emulated PSP (sev-emulator), not this machine's hardware", shown(device())));
 }
 
@@ -54,7 +55,8 @@ Platform open_for_certificates(const Arguments& given, Console& console) {
 void confirm(const Arguments& given, Console& console, std::string_view what_is_lost) {
     if (given.has(yes_option.name)) return;
     if (!::isatty(STDIN_FILENO) || !::isatty(STDERR_FILENO))
-        throw Error{Fault::usage, fmt::format("{}: {}; not done without being asked to", given.command().name, what_is_lost), fmt::format("if that is meant: sevctl {} --yes", given.command().name)};
+        throw Error{Fault::usage, fmt::format("{}: {}; not done without being asked to", given.command().name, what_is_lost),
+                    fmt::format("if that is meant: sevctl {} --yes", given.command().name)};
     console.note(fmt::format("{}: {}", given.command().name, what_is_lost));
     fmt::print(stderr, "type yes to go on: ");
     std::string answer;
@@ -73,7 +75,8 @@ void warn_of_cached_chain(Console& console) {
     for (const Path& file : cached_chain_files()) {
         std::error_code ignored;
         if (!std::filesystem::exists(file, ignored)) continue;
-        console.warn(fmt::format("{}: holds the chain from before, which is not this platform's any more: export it anew (sevctl export --full --force)", shown(file)));
+        console.warn(fmt::format(
+            "{}: holds the chain from before, which is not this platform's any more: export it anew (sevctl export --full --force)", shown(file)));
         return; // programs take the first one only
     }
 }

@@ -8,7 +8,8 @@
 namespace sev::cli {
 
 inline constexpr Argument device_option{.name = "--device", .kind = Kind::text, .metavar = "PATH", .help = "The PSP's device. Default: /dev/sev."};
-inline constexpr Argument yes_option{.name = "--yes", .letter = 'y', .kind = Kind::flag, .help = "Do it without asking. Needed when standard input is no terminal."};
+inline constexpr Argument yes_option{
+    .name = "--yes", .letter = 'y', .kind = Kind::flag, .help = "Do it without asking. Needed when standard input is no terminal."};
 
 /// The PSP of this machine, as far as Linux lets this user.
 class Platform {
@@ -33,7 +34,8 @@ private:
 /// Reading suffices, unless the platform has to be initialised first: then the device is opened for writing.
 Platform open_for_certificates(const Arguments& given, Console& console);
 
-/// Says what will be lost, and asks on the terminal for "yes". Throws Error{Fault::usage} when the answer is another, or when there is neither a terminal nor
+/// Says what will be lost, and asks on the terminal for "yes". Throws Error{Fault::usage} when the answer is another, or when there is neither a
+/// terminal nor
 /// --yes; nothing has happened then.
 void confirm(const Arguments& given, Console& console, std::string_view what_is_lost);
 

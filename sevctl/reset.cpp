@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::array reset_arguments{yes_option, device_option, json_option};
 constexpr std::array rotate_arguments{
-    Argument{.name = "--pek", .kind = Kind::flag, .help = "Make a new PEK and a new OCA of the platform's own too (PEK_GEN): it is nobody's any more."},
+    Argument{
+        .name = "--pek", .kind = Kind::flag, .help = "Make a new PEK and a new OCA of the platform's own too (PEK_GEN): it is nobody's any more."},
     yes_option,
     device_option,
     json_option,
@@ -19,7 +20,8 @@ constexpr std::array rotate_arguments{
 void require_idle(Platform& platform) {
     const psp::PlatformStatus status = platform.status();
     if (status.guest_count != 0)
-        throw Error{Fault::usage, fmt::format("{}: {} guests are there, whose keys would be lost", shown(platform.device()), status.guest_count), "stop them first"};
+        throw Error{Fault::usage, fmt::format("{}: {} guests are there, whose keys would be lost", shown(platform.device()), status.guest_count),
+                    "stop them first"};
 }
 
 Answer reset(const Arguments& given, Console& console) {
@@ -57,7 +59,8 @@ Answer rotate(const Arguments& given, Console& console) {
 const Command reset_command{
     .name = "reset",
     .summary = "delete this platform's keys and its owner",
-    .text = "Resets the platform: its PEK, OCA and PDH are deleted, and new ones made when it is next initialised. The chip's own identity (CEK) stays. Not while guests "
+    .text = "Resets the platform: its PEK, OCA and PDH are deleted, and new ones made when it is next initialised. The chip's own identity (CEK) "
+            "stays. Not while guests "
             "run.\n\nIt asks first, or takes --yes.",
     .example = "sevctl reset",
     .arguments = reset_arguments,
@@ -67,7 +70,8 @@ const Command reset_command{
 const Command rotate_command{
     .name = "rotate",
     .summary = "make this platform a new PDH",
-    .text = "Replaces the platform's Diffie-Hellman key (PDH): sessions that guest owners made for the old one no longer open. With --pek also the key above it, which "
+    .text = "Replaces the platform's Diffie-Hellman key (PDH): sessions that guest owners made for the old one no longer open. With --pek also the "
+            "key above it, which "
             "ends external ownership.\n\nIt asks first, or takes --yes.",
     .example = "sevctl rotate",
     .arguments = rotate_arguments,

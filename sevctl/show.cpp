@@ -74,7 +74,8 @@ Answer version(const Arguments& given, Console& console) {
 const Command show_flags_command{
     .name = "show flags",
     .summary = "show this platform's flags: owned, es",
-    .text = "Prints a line for each flag that is set: owned, when the platform has an external owner; es, when it is initialised for SEV-ES. No line: none is set.",
+    .text = "Prints a line for each flag that is set: owned, when the platform has an external owner; es, when it is initialised for SEV-ES. No "
+            "line: none is set.",
     .example = "sevctl show flags",
     .arguments = arguments,
     .run = flags,
@@ -90,7 +91,8 @@ const Command show_guests_command{
 const Command show_identifier_command{
     .name = "show identifier",
     .summary = "show this platform's chip id",
-    .text = "Prints the unique id of the chip as 128 hex digits, a line a socket. It is the key for AMD's CEK server, and it identifies the machine: treat it as you would a "
+    .text = "Prints the unique id of the chip as 128 hex digits, a line a socket. It is the key for AMD's CEK server, and it identifies the machine: "
+            "treat it as you would a "
             "serial number.",
     .example = "sevctl show identifier",
     .arguments = arguments,

@@ -25,7 +25,10 @@ std::optional<SignedCek> from_store(const Path& directory, const psp::SevCertifi
         reason = stored.refusal.empty() ? fmt::format("{}: holds none for this chip", shown(directory)) : stored.refusal;
         return std::nullopt;
     }
-    return SignedCek{.cek = stored.value->cek, .ask = stored.value->authority.ask, .ark = stored.value->authority.ark, .source = store.cek_path(cek.fingerprint()).string()};
+    return SignedCek{.cek = stored.value->cek,
+                     .ask = stored.value->authority.ask,
+                     .ark = stored.value->authority.ark,
+                     .source = store.cek_path(cek.fingerprint()).string()};
 }
 
 std::optional<SignedCek> from_cached_chain(const psp::SevCertificate& cek, std::string& reason) {
@@ -62,8 +65,10 @@ NamedEndorsement named_endorsement(const Arguments& given) {
     if (given.has(cek_option.name)) {
         const std::string file = shown(given.text(cek_option.name));
         out.cek = psp::parse_sev_certificate(input_bytes(given, cek_option.name), file);
-        if (out.cek->usage != psp::Usage::cek) throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want CEK", file, psp::name(out.cek->usage))};
-        if (!out.cek->signature_by(psp::Usage::ask)) throw Error{Fault::malformed, fmt::format("{}: is not signed by an ASK, as AMD's server gives it", file)};
+        if (out.cek->usage != psp::Usage::cek)
+            throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want CEK", file, psp::name(out.cek->usage))};
+        if (!out.cek->signature_by(psp::Usage::ask))
+            throw Error{Fault::malformed, fmt::format("{}: is not signed by an ASK, as AMD's server gives it", file)};
     }
     if (given.has(ca_option.name)) {
         psp::Chain ca;
@@ -74,18 +79,21 @@ NamedEndorsement named_endorsement(const Arguments& given) {
     return out;
 }
 
-SignedCekSearch find_signed_cek(const Arguments& given, const NamedEndorsement& named, const psp::SevCertificate& cek, const std::vector<psp::Root>& roots) {
+SignedCekSearch find_signed_cek(const Arguments& given, const NamedEndorsement& named, const psp::SevCertificate& cek,
+                                const std::vector<psp::Root>& roots) {
     SignedCekSearch out;
     if (named.cek) {
         const std::string& file = given.text(cek_option.name);
         if (!same_cek(*named.cek, cek))
             throw Error{Fault::malformed,
-                        fmt::format("{}: is the CEK {}… of another chip, want {}…", shown(file), hex(named.cek->fingerprint()).substr(0, 16), hex(cek.fingerprint()).substr(0, 16)),
+                        fmt::format("{}: is the CEK {}… of another chip, want {}…", shown(file), hex(named.cek->fingerprint()).substr(0, 16),
+                                    hex(cek.fingerprint()).substr(0, 16)),
                         "fetch it by the id that 'sevctl show identifier' prints"};
         out.found = SignedCek{.cek = *named.cek, .ask = {}, .ark = {}, .source = file};
     } else {
         const auto cache = given.text_if(cache_option.name);
-        const Path directory = cache ? Path{*cache} : endorsement::default_directory(::geteuid() == 0, environment("XDG_CACHE_HOME"), environment("HOME"));
+        const Path directory =
+            cache ? Path{*cache} : endorsement::default_directory(::geteuid() == 0, environment("XDG_CACHE_HOME"), environment("HOME"));
         out.found = from_store(directory, cek, roots, out.reason);
         if (!out.found) out.found = from_cached_chain(cek, out.reason);
     }
@@ -97,7 +105,8 @@ SignedCekSearch find_signed_cek(const Arguments& given, const NamedEndorsement& 
 }
 
 std::string how_to_get_cek(const std::vector<psp::ChipId>& ids, const psp::SevCertificate& cek) {
-    return fmt::format("on a machine with a network: sev-relay fetch cek --id {} --key {}; or name the file: --cek FILE", ids.empty() ? "ID" : hex(ids.front()), hex(cek.fingerprint()));
+    return fmt::format("on a machine with a network: sev-relay fetch cek --id {} --key {}; or name the file: --cek FILE",
+                       ids.empty() ? "ID" : hex(ids.front()), hex(cek.fingerprint()));
 }
 
 } // namespace sev::cli

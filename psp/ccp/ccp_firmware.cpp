@@ -35,9 +35,11 @@ std::optional<dev_sev::Command> carried_by(CommandId id) {
 Error not_carried(const Path& device, CommandId id) {
     const CommandInfo* const info = find_command(static_cast<std::uint32_t>(id));
     const std::string name = info ? std::string{info->name} : fmt::format("command 0x{:02X}", static_cast<std::uint32_t>(id));
-    const bool of_driver = id == CommandId::init || id == CommandId::init_ex || id == CommandId::shutdown || id == CommandId::df_flush || id == CommandId::download_firmware;
+    const bool of_driver = id == CommandId::init || id == CommandId::init_ex || id == CommandId::shutdown || id == CommandId::df_flush ||
+                           id == CommandId::download_firmware;
     return {Fault::usage, fmt::format("{}: {} does not go through this device", printable(device.string(), 4096), name),
-            of_driver ? "Linux's ccp driver issues it by itself when it is loaded and when a command needs it" : "on Linux guest commands go through KVM (KVM_MEMORY_ENCRYPT_OP)"};
+            of_driver ? "Linux's ccp driver issues it by itself when it is loaded and when a command needs it"
+                      : "on Linux guest commands go through KVM (KVM_MEMORY_ENCRYPT_OP)"};
 }
 
 void put_length(Bytes& buffer, std::size_t at, std::uint32_t value) {
@@ -45,7 +47,9 @@ void put_length(Bytes& buffer, std::size_t at, std::uint32_t value) {
     for (std::size_t i = 0; i < 4; ++i) buffer[at + i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 
-dev_sev::Buffer buffer_of(Blob& blob) { return {.address = user_address(blob.data.data()), .length_bytes = static_cast<std::uint32_t>(blob.data.size())}; }
+dev_sev::Buffer buffer_of(Blob& blob) {
+    return {.address = user_address(blob.data.data()), .length_bytes = static_cast<std::uint32_t>(blob.data.size())};
+}
 
 } // namespace
 
@@ -55,7 +59,8 @@ CcpFirmware::CcpFirmware(Path device, Access access) : device_{std::move(device)
     struct stat status {};
     if (::fstat(fd_.get(), &status) != 0) throw explain_open(device_, access, errno);
     if (!S_ISCHR(status.st_mode))
-        throw Error{Fault::system, fmt::format("{}: is no device, want the character device of Linux's ccp driver", printable(device_.string(), 4096)),
+        throw Error{Fault::system,
+                    fmt::format("{}: is no device, want the character device of Linux's ccp driver", printable(device_.string(), 4096)),
                     "it is /dev/sev, if the machine has one"};
 }
 
@@ -72,7 +77,8 @@ CcpFirmware::Outcome CcpFirmware::ioctl(dev_sev::Command command, std::span<std:
 Status CcpFirmware::status_of(dev_sev::Command command, const Outcome& outcome) const {
     if (outcome.error_number == 0) return Status::success;
     // The firmware's statuses have 16 bits; EIO with anything else, or with success, is the kernel's own.
-    if (outcome.error_number == EIO && outcome.firmware_error != 0 && outcome.firmware_error <= 0xFFFF) return Status{static_cast<std::uint16_t>(outcome.firmware_error)};
+    if (outcome.error_number == EIO && outcome.firmware_error != 0 && outcome.firmware_error <= 0xFFFF)
+        return Status{static_cast<std::uint16_t>(outcome.firmware_error)};
     throw explain(device_, command, outcome.error_number, outcome.firmware_error);
 }
 
@@ -87,7 +93,8 @@ Status CcpFirmware::get_id(Call& call) {
         put_length(call.buffer, blob.length_at, length);
         if (status != Status::success) return status;
         if (length > blob.data.size())
-            throw Error{Fault::firmware, fmt::format("{}: GET_ID2 says it wrote {} bytes into a buffer of {}", printable(device_.string(), 4096), length, blob.data.size())};
+            throw Error{Fault::firmware, fmt::format("{}: GET_ID2 says it wrote {} bytes into a buffer of {}", printable(device_.string(), 4096),
+                                                     length, blob.data.size())};
         blob.data.resize(length);
         return status;
     }
@@ -95,7 +102,9 @@ Status CcpFirmware::get_id(Call& call) {
     ByteArray<dev_sev::get_id_size> ids{};
     const Status status = status_of(dev_sev::Command::get_id, ioctl(dev_sev::Command::get_id, ids));
     if (status != Status::success) return status;
-    if (blob.data.size() > ids.size()) throw Error{Fault::usage, fmt::format("{}: GET_ID knows two sockets, not {}", printable(device_.string(), 4096), blob.data.size() / sizeof(ChipId))};
+    if (blob.data.size() > ids.size())
+        throw Error{Fault::usage,
+                    fmt::format("{}: GET_ID knows two sockets, not {}", printable(device_.string(), 4096), blob.data.size() / sizeof(ChipId))};
     std::ranges::copy_n(ids.begin(), static_cast<std::ptrdiff_t>(blob.data.size()), blob.data.begin());
     put_length(call.buffer, blob.length_at, static_cast<std::uint32_t>(blob.data.size()));
     return status;
@@ -122,8 +131,8 @@ Status CcpFirmware::with_buffers(dev_sev::Command command, Call& call) {
         put_length(call.buffer, blob.length_at, answered[i].length_bytes);
         if (status != Status::success) continue;
         if (answered[i].length_bytes > blob.data.size())
-            throw Error{Fault::firmware,
-                        fmt::format("{}: {} says it wrote {} bytes into a buffer of {}", printable(device_.string(), 4096), dev_sev::name(command), answered[i].length_bytes, blob.data.size())};
+            throw Error{Fault::firmware, fmt::format("{}: {} says it wrote {} bytes into a buffer of {}", printable(device_.string(), 4096),
+                                                     dev_sev::name(command), answered[i].length_bytes, blob.data.size())};
         blob.data.resize(answered[i].length_bytes);
     }
     return status;

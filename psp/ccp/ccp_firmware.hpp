@@ -11,9 +11,9 @@ inline constexpr const char* default_device = "/dev/sev";
 /// Linux lets a reader ask for status and ids, and export certificates from a platform that is initialised; the rest wants a writer.
 enum class Access { read_only, read_write };
 
-/// The PSP behind Linux's /dev/sev (drivers ccp). Only the platform commands of <linux/psp-sev.h> go this way; INIT, SHUTDOWN and DF_FLUSH are the driver's own
-/// business, guests are KVM's: for these `issue` throws Error{Fault::usage}. The driver runs INIT by itself before a command that needs it, and SHUTDOWN before
-/// PLATFORM_RESET. Thread-safe: the driver serialises commands.
+/// The PSP behind Linux's /dev/sev (drivers ccp). Only the platform commands of <linux/psp-sev.h> go this way; INIT, SHUTDOWN and DF_FLUSH are the
+/// driver's own business, guests are KVM's: for these `issue` throws Error{Fault::usage}. The driver runs INIT by itself before a command that needs
+/// it, and SHUTDOWN before PLATFORM_RESET. Thread-safe: the driver serialises commands.
 class CcpFirmware final : public Firmware {
 public:
     /// Throws Error{Fault::system} when the device is absent, not permitted, busy, or no character device.
@@ -41,7 +41,8 @@ private:
 Error explain_open(const Path& device, Access access, int error_number);
 
 /// What the kernel means by refusing a command itself: one sentence and one remedy for each errno, and for EIO without a status of the firmware
-/// (SEV_RET_NO_FW_CALL). The command's name is left to `attempt`, which puts it in front. Fault::firmware for a PSP that did not answer in time, else Fault::system.
+/// (SEV_RET_NO_FW_CALL). The command's name is left to `attempt`, which puts it in front. Fault::firmware for a PSP that did not answer in time, else
+/// Fault::system.
 Error explain(const Path& device, dev_sev::Command command, int error_number, std::uint32_t firmware_error);
 
 } // namespace sev::psp::ccp

@@ -36,7 +36,8 @@ UserMemory::Access CuseMemory::announce(std::uint64_t address, std::uint32_t len
 UserMemory::Access CuseMemory::write(std::uint64_t address, ByteView bytes) {
     std::size_t before = 0;
     for (const UserRange& range : outputs_) {
-        if (address >= range.address && address - range.address <= range.length_bytes && bytes.size() <= range.length_bytes - (address - range.address)) {
+        if (address >= range.address && address - range.address <= range.length_bytes &&
+            bytes.size() <= range.length_bytes - (address - range.address)) {
             std::ranges::copy(bytes, output_.begin() + static_cast<std::ptrdiff_t>(before + (address - range.address)));
             return Access::done;
         }

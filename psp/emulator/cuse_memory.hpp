@@ -13,11 +13,13 @@ struct UserRange {
     friend bool operator==(const UserRange&, const UserRange&) = default;
 };
 
-/// The caller's memory in one round of an unrestricted CUSE ioctl. The kernel hands over only what the round before asked for, so the driver runs from the start
-/// each time: a read beyond what is there is noted, and answered with `again` until the kernel has fetched it. What will be written has to be named beforehand
-/// too, and is replaced as a whole: its present content is fetched like any input, so that the bytes that the firmware leaves alone stay as they are.
+/// The caller's memory in one round of an unrestricted CUSE ioctl. The kernel hands over only what the round before asked for, so the driver runs
+/// from the start each time: a read beyond what is there is noted, and answered with `again` until the kernel has fetched it. What will be written
+/// has to be named beforehand too, and is replaced as a whole: its present content is fetched like any input, so that the bytes that the firmware
+/// leaves alone stay as they are.
 ///
-/// Nothing happens before all is there: the driver reads and announces first. A caller that changes its own memory between rounds can mix up only its own data.
+/// Nothing happens before all is there: the driver reads and announces first. A caller that changes its own memory between rounds can mix up only its
+/// own data.
 class CuseMemory final : public UserMemory {
 public:
     /// `input`: the bytes of the ranges that the last round asked for, in that order; empty in the first round.

@@ -74,7 +74,8 @@ struct DeviceServer::Handle {
             Packet packet;
             if (receive_packet(socket, device_wire::message_limit_bytes, std::nullopt, packet) != Received::packet) return;
             device_wire::Header header;
-            if (device_wire::parse(packet.bytes.data(), packet.bytes.size(), header) && header.kind == device_wire::Kind::ioctl && is_packet_socket(packet.descriptor))
+            if (device_wire::parse(packet.bytes.data(), packet.bytes.size(), header) && header.kind == device_wire::Kind::ioctl &&
+                is_packet_socket(packet.descriptor))
                 answer_ioctl(header, packet.descriptor);
             else
                 ++nonsense;
@@ -101,7 +102,8 @@ struct DeviceServer::Handle {
     std::thread thread; // last: it uses the others
 };
 
-DeviceServer::DeviceServer(LinuxDevice& device, DeviceServerOptions options) : device_{device}, options_{std::move(options)}, listener_{listen_on(options_.socket)} {}
+DeviceServer::DeviceServer(LinuxDevice& device, DeviceServerOptions options)
+    : device_{device}, options_{std::move(options)}, listener_{listen_on(options_.socket)} {}
 
 DeviceServer::~DeviceServer() {
     for (const auto& handle : handles_) ::shutdown(handle->socket.get(), SHUT_RD);
@@ -139,7 +141,8 @@ void DeviceServer::accept_one() {
 
 void DeviceServer::serve(int stop_fd) {
     for (;;) {
-        std::array<struct pollfd, 2> entries{{{.fd = listener_.get(), .events = POLLIN, .revents = 0}, {.fd = stop_fd, .events = POLLIN, .revents = 0}}};
+        std::array<struct pollfd, 2> entries{
+            {{.fd = listener_.get(), .events = POLLIN, .revents = 0}, {.fd = stop_fd, .events = POLLIN, .revents = 0}}};
         const int ready = ::poll(entries.data(), entries.size(), 1000);
         if (ready < 0 && errno != EINTR) throw Error{sev::Fault::system, "poll failed"};
         if (ready > 0 && entries[1].revents != 0) break;

@@ -20,12 +20,12 @@ struct DeviceServerOptions {
     std::function<void()> on_drain = [] {};
 };
 
-/// Serves one device to many programs over a Unix socket (device_wire.hpp). Only this user and root may connect. A program that sends nonsense, stalls or dies
-/// costs one thread for at most a deadline and disturbs nobody else.
+/// Serves one device to many programs over a Unix socket (device_wire.hpp). Only this user and root may connect. A program that sends nonsense,
+/// stalls or dies costs one thread for at most a deadline and disturbs nobody else.
 class DeviceServer {
 public:
-    /// Binds and listens. A socket file that nobody answers is replaced. Throws Error{Fault::usage} when somebody does answer, the path is too long for a socket or
-    /// holds anything else; Error{Fault::system} otherwise.
+    /// Binds and listens. A socket file that nobody answers is replaced. Throws Error{Fault::usage} when somebody does answer, the path is too long
+    /// for a socket or holds anything else; Error{Fault::system} otherwise.
     DeviceServer(LinuxDevice& device, DeviceServerOptions options);
     DeviceServer(const DeviceServer&) = delete;
     DeviceServer& operator=(const DeviceServer&) = delete;

@@ -3,12 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 
-/// What a preloaded program and `sev-emulator` say to each other about one /dev/sev. Header only, without the rest of the house: it also lives inside programs that
-/// nobody here wrote. One message is one packet of a Unix SOCK_SEQPACKET socket: 24 bytes of header, then for `data` and `write` the payload.
+/// What a preloaded program and `sev-emulator` say to each other about one /dev/sev. Header only, without the rest of the house: it also lives inside
+/// programs that nobody here wrote. One message is one packet of a Unix SOCK_SEQPACKET socket: 24 bytes of header, then for `data` and `write` the
+/// payload.
 ///
-/// The descriptor that the program holds is a connected socket, the *handle*: its first message is `open`, answered by `opened`. Each ioctl is one message on the
-/// handle, with one end of a fresh socket pair in it; on that pair the emulator copies the program's memory in and out (`read` → `data` or `fault`, `write` →
-/// `written` or `fault`) and ends with `done`. So threads, dup and fork need no lock: nothing is shared but the handle, and on it packets are atomic.
+/// The descriptor that the program holds is a connected socket, the *handle*: its first message is `open`, answered by `opened`. Each ioctl is one
+/// message on the handle, with one end of a fresh socket pair in it; on that pair the emulator copies the program's memory in and out (`read` →
+/// `data` or `fault`, `write` → `written` or `fault`) and ends with `done`. So threads, dup and fork need no lock: nothing is shared but the handle,
+/// and on it packets are atomic.
 namespace sev::psp::emulator::device_wire {
 
 inline constexpr std::uint32_t magic = 0x56455358; // "XSEV", little-endian
@@ -51,8 +53,8 @@ constexpr void serialize(const Header& header, std::uint8_t* out) {
     put(header.address, 8);
 }
 
-/// Reads one whole message of `size_bytes`. False for another magic or version, an undefined kind, a length above the limit or different from the payload's, a
-/// number out of range, or a field set that this kind does not have.
+/// Reads one whole message of `size_bytes`. False for another magic or version, an undefined kind, a length above the limit or different from the
+/// payload's, a number out of range, or a field set that this kind does not have.
 constexpr bool parse(const std::uint8_t* message, std::size_t size_bytes, Header& header) {
     if (size_bytes < header_size || size_bytes > message_limit_bytes) return false;
     const auto get = [&message](int size) {

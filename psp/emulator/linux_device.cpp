@@ -202,7 +202,8 @@ LinuxDevice::Answer LinuxDevice::prepare(Job& job, bool writable, UserMemory& me
         const bool asks_length = buffers[0].address == 0 || buffers[0].length_bytes == 0 || buffers[1].address == 0;
         for (const dev_sev::Buffer& buffer : buffers) {
             if (!asks_length && buffer.length_bytes > dev_sev::blob_limit_bytes) return refuse(EFAULT), answer;
-            job.blobs.push_back({.user_address = buffer.address, .length_bytes = asks_length ? 0 : buffer.length_bytes, .output = true, .kernel = {}});
+            job.blobs.push_back(
+                {.user_address = buffer.address, .length_bytes = asks_length ? 0 : buffer.length_bytes, .output = true, .kernel = {}});
         }
         break;
     }
@@ -308,7 +309,8 @@ LinuxDevice::Answer LinuxDevice::copy_out(const Job& job, int error_number, User
     }
     if (error_number == 0) {
         for (const Blob& blob : job.blobs)
-            if (blob.output && !blob.kernel.empty()) write(blob.user_address, ByteView{blob.kernel}.first(std::min<std::size_t>(blob.length_bytes, blob.kernel.size())));
+            if (blob.output && !blob.kernel.empty())
+                write(blob.user_address, ByteView{blob.kernel}.first(std::min<std::size_t>(blob.length_bytes, blob.kernel.size())));
     }
     write(job.argument, job.issue.serialize());
     return {.error_number = error_number};
@@ -324,7 +326,8 @@ LinuxDevice::Answer LinuxDevice::ioctl(std::uint32_t request, std::uint64_t argu
         if (static_cast<std::uint32_t>(job.issue.command) > dev_sev::last_command) return {.error_number = EINVAL};
     }
     const auto announced = access == UserMemory::Access::done ? memory.announce(argument, dev_sev::IssueCommand::wire_size) : access;
-    if (announced != UserMemory::Access::done) return {.error_number = announced == UserMemory::Access::fault ? EFAULT : 0, .again = announced == UserMemory::Access::again};
+    if (announced != UserMemory::Access::done)
+        return {.error_number = announced == UserMemory::Access::fault ? EFAULT : 0, .again = announced == UserMemory::Access::again};
 
     Answer answer = prepare(job, writable, memory);
     if (answer.again) return answer;

@@ -18,16 +18,18 @@ struct LinuxDeviceOptions {
     std::function<void(std::string_view line)> log = [](std::string_view) {};
 };
 
-/// /dev/sev on top of an emulated PSP, as Linux's ccp driver (sev-dev.c of 6.1, behaviour only) presents it: INIT for SEV-ES with a 1 MiB TMR, WBINVD and DF_FLUSH
-/// when loaded, INIT once more after SECURE_DATA_INVALID; INIT before a command that needs it; the rules of write access; limits of lengths; EIO with the firmware's
-/// status; a command that is not answered in time gives ETIMEDOUT, and every later one EBUSY until the device is loaded anew. Thread-safe: commands run one at a
-/// time, and never while a caller's memory is copied, so that a caller who stalls holds up nobody else.
+/// /dev/sev on top of an emulated PSP, as Linux's ccp driver (sev-dev.c of 6.1, behaviour only) presents it: INIT for SEV-ES with a 1 MiB TMR, WBINVD
+/// and DF_FLUSH when loaded, INIT once more after SECURE_DATA_INVALID; INIT before a command that needs it; the rules of write access; limits of
+/// lengths; EIO with the firmware's status; a command that is not answered in time gives ETIMEDOUT, and every later one EBUSY until the device is
+/// loaded anew. Thread-safe: commands run one at a time, and never while a caller's memory is copied, so that a caller who stalls holds up nobody
+/// else.
 ///
-/// Two differences from the driver, both to the caller's good: after INVALID_LENGTH only the lengths are copied out, not a buffer that the firmware left
-/// untouched; and reads of the caller's memory come before the implicit INIT.
+/// Two differences from the driver, both to the caller's good: after INVALID_LENGTH only the lengths are copied out, not a buffer that the firmware
+/// left untouched; and reads of the caller's memory come before the implicit INIT.
 class LinuxDevice {
 public:
-    /// Loads the driver: a platform that is not UNINIT is shut down first, as after kexec. A PSP that fails here is logged, and the device is there all the same.
+    /// Loads the driver: a platform that is not UNINIT is shut down first, as after kexec. A PSP that fails here is logged, and the device is there
+    /// all the same.
     explicit LinuxDevice(Emulator& emulator, LinuxDeviceOptions options = {});
     LinuxDevice(const LinuxDevice&) = delete;
     LinuxDevice& operator=(const LinuxDevice&) = delete;

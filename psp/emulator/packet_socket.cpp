@@ -45,7 +45,8 @@ sockaddr_un address_of(const Path& path) {
     address.sun_family = AF_UNIX;
     const std::string text = path.string();
     if (text.empty() || text.size() >= sizeof address.sun_path)
-        throw Error{Fault::usage, fmt::format("{}: {} bytes, want a socket path of 1 to {}", printable(text, 4096), text.size(), sizeof address.sun_path - 1)};
+        throw Error{Fault::usage,
+                    fmt::format("{}: {} bytes, want a socket path of 1 to {}", printable(text, 4096), text.size(), sizeof address.sun_path - 1)};
     std::ranges::copy(text, address.sun_path);
     return address;
 }
@@ -65,10 +66,12 @@ void clear_way(const Path& path, const sockaddr_un& address) {
         if (errno == ENOENT) return;
         failed(path, "stat", errno);
     }
-    if (!S_ISSOCK(status.st_mode)) throw Error{Fault::usage, fmt::format("{}: exists and is no socket", printable(path.string(), 4096)), "name a path that is free"};
+    if (!S_ISSOCK(status.st_mode))
+        throw Error{Fault::usage, fmt::format("{}: exists and is no socket", printable(path.string(), 4096)), "name a path that is free"};
     const Fd probe = new_socket(path);
     if (::connect(probe.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED)
-        throw Error{Fault::usage, fmt::format("{}: is served already", printable(path.string(), 4096)), "name another path, or use that server: sev-emulator run --socket PATH -- PROGRAM"};
+        throw Error{Fault::usage, fmt::format("{}: is served already", printable(path.string(), 4096)),
+                    "name another path, or use that server: sev-emulator run --socket PATH -- PROGRAM"};
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) failed(path, "remove", errno);
 }
 

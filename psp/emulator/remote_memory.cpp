@@ -34,12 +34,14 @@ UserMemory::Access RemoteMemory::ask(const device_wire::Header& header, ByteView
 
 UserMemory::Access RemoteMemory::read(std::uint64_t address, std::span<std::uint8_t> out) {
     require(out.size() <= device_wire::payload_limit_bytes, "a copy from user memory fits a message");
-    return ask({.kind = device_wire::Kind::read, .length_bytes = static_cast<std::uint32_t>(out.size()), .address = address}, {}, device_wire::Kind::data, out);
+    return ask({.kind = device_wire::Kind::read, .length_bytes = static_cast<std::uint32_t>(out.size()), .address = address}, {},
+               device_wire::Kind::data, out);
 }
 
 UserMemory::Access RemoteMemory::write(std::uint64_t address, ByteView bytes) {
     require(bytes.size() <= device_wire::payload_limit_bytes, "a copy to user memory fits a message");
-    return ask({.kind = device_wire::Kind::write, .length_bytes = static_cast<std::uint32_t>(bytes.size()), .address = address}, bytes, device_wire::Kind::written, {});
+    return ask({.kind = device_wire::Kind::write, .length_bytes = static_cast<std::uint32_t>(bytes.size()), .address = address}, bytes,
+               device_wire::Kind::written, {});
 }
 
 } // namespace sev::psp::emulator

@@ -17,8 +17,8 @@ public:
     virtual std::optional<Bytes> receive() = 0;
 };
 
-/// The memory of a program at the other end of a channel. A program that answers wrongly, late or not at all has no memory any more: every later access is a
-/// fault.
+/// The memory of a program at the other end of a channel. A program that answers wrongly, late or not at all has no memory any more: every later
+/// access is a fault.
 class RemoteMemory final : public UserMemory {
 public:
     explicit RemoteMemory(Channel& channel) : channel_{channel} {}

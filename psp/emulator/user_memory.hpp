@@ -4,7 +4,8 @@
 
 namespace sev::psp::emulator {
 
-/// The memory of the program that made an ioctl, as a driver sees it: copied in and copied out, never mapped. Behind it stands another process or the kernel.
+/// The memory of the program that made an ioctl, as a driver sees it: copied in and copied out, never mapped. Behind it stands another process or the
+/// kernel.
 class UserMemory {
 public:
     enum class Access {

@@ -29,7 +29,8 @@ static_assert(static_cast<int>(dev_sev::Command::get_id2) == SEV_GET_ID2);
 static_assert(sizeof(sev_issue_cmd) == dev_sev::IssueCommand::wire_size);
 static_assert(offsetof(sev_issue_cmd, data) == 0x04 && offsetof(sev_issue_cmd, error) == 0x0C);
 static_assert(sizeof(sev_user_data_status) == dev_sev::status_size);
-static_assert(offsetof(sev_user_data_status, flags) == 3 && offsetof(sev_user_data_status, build) == 7 && offsetof(sev_user_data_status, guest_count) == 8);
+static_assert(offsetof(sev_user_data_status, flags) == 3 && offsetof(sev_user_data_status, build) == 7 &&
+              offsetof(sev_user_data_status, guest_count) == 8);
 static_assert(sizeof(sev_user_data_pek_csr) == dev_sev::Buffer::wire_size && offsetof(sev_user_data_pek_csr, length) == 8);
 static_assert(sizeof(sev_user_data_get_id2) == dev_sev::Buffer::wire_size && offsetof(sev_user_data_get_id2, length) == 8);
 static_assert(sizeof(sev_user_data_get_id) == dev_sev::get_id_size);
@@ -39,10 +40,13 @@ static_assert(offsetof(sev_user_data_pdh_cert_export, pdh_cert_len) == 0x08 && o
 static_assert(sizeof(sev_user_data_pek_cert_import) == dev_sev::BufferPair::wire_size);
 static_assert(offsetof(sev_user_data_pek_cert_import, pek_cert_len) == 0x08 && offsetof(sev_user_data_pek_cert_import, oca_cert_address) == 0x0C &&
               offsetof(sev_user_data_pek_cert_import, oca_cert_len) == 0x14);
-static_assert(static_cast<int>(Status::secure_data_invalid) == SEV_RET_SECURE_DATA_INVALID && static_cast<int>(Status::bad_measurement) == SEV_RET_BAD_MEASUREMENT &&
+static_assert(static_cast<int>(Status::secure_data_invalid) == SEV_RET_SECURE_DATA_INVALID &&
+              static_cast<int>(Status::bad_measurement) == SEV_RET_BAD_MEASUREMENT &&
               static_cast<int>(Status::already_owned) == SEV_RET_ALREADY_OWNED && static_cast<int>(Status::invalid_length) == SEV_RET_INVALID_LEN);
 #else
-TEST_CASE("/dev/sev ABI: the kernel's header") { MESSAGE("SKIPPED: <linux/psp-sev.h> is not installed, the layouts were held against known bytes alone"); }
+TEST_CASE("/dev/sev ABI: the kernel's header") {
+    MESSAGE("SKIPPED: <linux/psp-sev.h> is not installed, the layouts were held against known bytes alone");
+}
 #endif
 
 TEST_CASE("/dev/sev ABI: known bytes, made with Python's struct '<IQI', '<QI' and '<QIQI'") {

@@ -59,7 +59,8 @@ TEST_CASE("/dev/sev: each way of not being opened") {
 
 TEST_CASE("/dev/sev: another character device is told apart, and no command of a guest or of the driver goes this way") {
     CcpFirmware null{"/dev/null"};
-    CHECK_THROWS_WITH_AS(run(null, GetPlatformStatus{}), doctest::Contains("PLATFORM_STATUS: /dev/null: it does not know the SEV_ISSUE_CMD request"), Error);
+    CHECK_THROWS_WITH_AS(run(null, GetPlatformStatus{}), doctest::Contains("PLATFORM_STATUS: /dev/null: it does not know the SEV_ISSUE_CMD request"),
+                         Error);
     CHECK_THROWS_WITH_AS(run(null, Init{}), doctest::Contains("INIT does not go through this device"), Error);
     CHECK_THROWS_WITH_AS(run(null, Shutdown{}), doctest::Contains("SHUTDOWN does not go"), Error);
     CHECK_THROWS_WITH_AS(run(null, DfFlush{}), doctest::Contains("DF_FLUSH does not go"), Error);

@@ -51,7 +51,8 @@ std::pair<int, int> through_cuse(LinuxDevice& device, ProgramMemory& memory, std
             CHECK(cuse.outputs() == outputs); // the room that the kernel was told of
             std::size_t at = 0;
             for (const UserRange& range : outputs) {
-                if (memory.write(range.address, ByteView{cuse.output()}.subspan(at, range.length_bytes)) != UserMemory::Access::done) return {EFAULT, round};
+                if (memory.write(range.address, ByteView{cuse.output()}.subspan(at, range.length_bytes)) != UserMemory::Access::done)
+                    return {EFAULT, round};
                 at += range.length_bytes;
             }
             return {answer.error_number, round};
@@ -103,7 +104,8 @@ TEST_CASE("device wire: what is refused") {
 }
 
 TEST_CASE("memory over the wire: read, write, fault, and a program that answers wrongly has no memory any more") {
-    const Bytes data = device_message({.kind = dw::Kind::data, .length_bytes = 2}, Bytes{7, 8}), written = device_message({.kind = dw::Kind::written});
+    const Bytes data = device_message({.kind = dw::Kind::data, .length_bytes = 2}, Bytes{7, 8}),
+                written = device_message({.kind = dw::Kind::written});
     const Bytes fault = device_message({.kind = dw::Kind::fault});
     {
         Script script{{data, written, fault, data}};
@@ -117,7 +119,8 @@ TEST_CASE("memory over the wire: read, write, fault, and a program that answers 
         CHECK_FALSE(memory.broken());
         CHECK(memory.read(0x1000, two) == UserMemory::Access::done);
     }
-    for (const Bytes& wrong : {Bytes{}, written, device_message({.kind = dw::Kind::data, .length_bytes = 3}, Bytes(3)), device_message({.kind = dw::Kind::done}), Bytes(24)}) {
+    for (const Bytes& wrong : {Bytes{}, written, device_message({.kind = dw::Kind::data, .length_bytes = 3}, Bytes(3)),
+                               device_message({.kind = dw::Kind::done}), Bytes(24)}) {
         Script script{{wrong, data}};
         RemoteMemory memory{script};
         Bytes two(2);
@@ -161,7 +164,8 @@ TEST_CASE("CUSE: every command comes to the same end as without, in a few rounds
     CHECK(run(Command::pdh_gen, 0) == IoctlResult{0, 0});
     CHECK(run(Command::pek_csr, 0x10).error_number == EFAULT);
     const std::uint64_t junk = memory.put(Bytes(2084, 1));
-    CHECK(run(Command::pek_cert_import, memory.put(dev_sev::BufferPair{.first = {junk, 2084}, .second = {junk, 2084}}.serialize())) == IoctlResult{EIO, 6});
+    CHECK(run(Command::pek_cert_import, memory.put(dev_sev::BufferPair{.first = {junk, 2084}, .second = {junk, 2084}}.serialize())) ==
+          IoctlResult{EIO, 6});
     CHECK(run(Command::factory_reset, 0) == IoctlResult{0, 0});
 }
 

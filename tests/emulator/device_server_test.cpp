@@ -145,7 +145,8 @@ TEST_CASE("device server: the socket is this user's alone; it goes with the serv
 }
 
 TEST_CASE("device server: who may open") {
-    for (const auto& [permit, reader, writer] : {std::tuple{Permit::read_write, 0, 0}, std::tuple{Permit::read_only, 0, EACCES}, std::tuple{Permit::nobody, EACCES, EACCES}}) {
+    for (const auto& [permit, reader, writer] :
+         {std::tuple{Permit::read_write, 0, 0}, std::tuple{Permit::read_only, 0, EACCES}, std::tuple{Permit::nobody, EACCES, EACCES}}) {
         DeviceServerOptions options;
         options.permit = permit;
         const Served served{std::move(options)};

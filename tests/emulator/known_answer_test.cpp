@@ -9,7 +9,10 @@ namespace emulator = sev::psp::emulator;
 
 namespace {
 
-json::Value answers() { return json::parse(read_text(fixture("emulator/answers.json"), 1U << 20), "answers"); }
+const json::Value& answers() {
+    static const json::Value value = json::parse(read_text(fixture("emulator/answers.json"), 1U << 20), "answers");
+    return value;
+}
 
 Bytes bytes_of(const json::Value& value, std::string_view key) {
     const auto bytes = try_unhex(value.at(std::string{key}).get<std::string>());

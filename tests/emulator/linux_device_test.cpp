@@ -50,7 +50,9 @@ TEST_CASE("/dev/sev: other requests, unknown commands and bad addresses are refu
     Machine machine;
     const std::uint64_t at = machine.memory.put(dev_sev::IssueCommand{.command = Command{9}, .data = 0, .error = 7}.serialize());
     const Bytes before = machine.memory.at(at);
-    const auto error_of = [&](std::uint32_t request, std::uint64_t argument) { return machine.device->ioctl(request, argument, true, machine.memory).error_number; };
+    const auto error_of = [&](std::uint32_t request, std::uint64_t argument) {
+        return machine.device->ioctl(request, argument, true, machine.memory).error_number;
+    };
     CHECK(error_of(0xC0105301, at) == EINVAL);                     // another number
     CHECK(error_of(0xC0145300, at) == EINVAL);                     // another size
     CHECK(error_of(0x5401, at) == EINVAL);                         // TCGETS
@@ -88,7 +90,8 @@ TEST_CASE("/dev/sev: the chain is the one the firmware gives, and it verifies to
 
 TEST_CASE("/dev/sev: lengths can be asked for") {
     Machine machine;
-    for (const dev_sev::BufferPair& asking : {dev_sev::BufferPair{}, dev_sev::BufferPair{.first = {0x1000, 10}, .second = {0, 10}}, dev_sev::BufferPair{.first = {0x1000, 0}, .second = {0x1000, 9}}}) {
+    for (const dev_sev::BufferPair& asking : {dev_sev::BufferPair{}, dev_sev::BufferPair{.first = {0x1000, 10}, .second = {0, 10}},
+                                              dev_sev::BufferPair{.first = {0x1000, 0}, .second = {0x1000, 9}}}) {
         const std::uint64_t data = machine.memory.put(asking.serialize());
         CHECK(issue(*machine.device, machine.memory, Command::pdh_cert_export, data) == IoctlResult{EIO, number(Status::invalid_length)});
         const auto answered = pair_at(machine.memory, data);
@@ -124,13 +127,16 @@ TEST_CASE("/dev/sev: a longer buffer is written only as far as the firmware writ
 TEST_CASE("/dev/sev: lengths beyond the driver's limits") {
     Machine machine;
     const std::uint64_t big = machine.memory.put(Bytes(0x4001));
-    const auto result = [&](Command command, const auto& sub) { return issue(*machine.device, machine.memory, command, machine.memory.put(sub.serialize())); };
+    const auto result = [&](Command command, const auto& sub) {
+        return issue(*machine.device, machine.memory, command, machine.memory.put(sub.serialize()));
+    };
     CHECK(result(Command::pek_csr, dev_sev::Buffer{big, 0x4001}) == IoctlResult{EFAULT, 0xABCD});
     CHECK(result(Command::get_id2, dev_sev::Buffer{big, 0x0040'0001}) == IoctlResult{ENOMEM, 0xABCD});
     CHECK(result(Command::pdh_cert_export, dev_sev::BufferPair{.first = {big, 0x4001}, .second = {big, 1}}) == IoctlResult{EFAULT, 0xABCD});
     CHECK(result(Command::pdh_cert_export, dev_sev::BufferPair{.first = {big, 1}, .second = {big, 0x4001}}) == IoctlResult{EFAULT, 0xABCD});
-    for (const auto& import : {dev_sev::BufferPair{.first = {big, 0x4001}, .second = {big, 1}}, dev_sev::BufferPair{.first = {big, 1}, .second = {big, 0x4001}},
-                               dev_sev::BufferPair{.first = {0, 1}, .second = {big, 1}}, dev_sev::BufferPair{.first = {big, 1}, .second = {big, 0}}})
+    for (const auto& import :
+         {dev_sev::BufferPair{.first = {big, 0x4001}, .second = {big, 1}}, dev_sev::BufferPair{.first = {big, 1}, .second = {big, 0x4001}},
+          dev_sev::BufferPair{.first = {0, 1}, .second = {big, 1}}, dev_sev::BufferPair{.first = {big, 1}, .second = {big, 0}}})
         CHECK(result(Command::pek_cert_import, import) == IoctlResult{EINVAL, 0xABCD});
     CHECK(result(Command::pek_cert_import, dev_sev::BufferPair{.first = {1, 1}, .second = {big, 1}}) == IoctlResult{EFAULT, 0xABCD});
 }
@@ -146,7 +152,8 @@ TEST_CASE("/dev/sev: ids, with the old request and the new one") {
     Machine machine;
     const std::uint64_t ids = machine.memory.put(Bytes(128, 0x5A)), id = machine.memory.put(Bytes(64));
     REQUIRE(issue(*machine.device, machine.memory, Command::get_id, ids, false) == IoctlResult{0, 0});
-    REQUIRE(issue(*machine.device, machine.memory, Command::get_id2, machine.memory.put(dev_sev::Buffer{id, 64}.serialize()), false) == IoctlResult{0, 0});
+    REQUIRE(issue(*machine.device, machine.memory, Command::get_id2, machine.memory.put(dev_sev::Buffer{id, 64}.serialize()), false) ==
+            IoctlResult{0, 0});
     const auto& want = machine.host.emulator->identity().chip_id;
     CHECK(machine.memory.at(id) == Bytes(want.begin(), want.end()));
     CHECK(std::ranges::equal(ByteView{machine.memory.at(ids)}.first(64), want));
@@ -173,13 +180,15 @@ TEST_CASE("/dev/sev: FACTORY_RESET shuts an initialised platform down first, and
 TEST_CASE("/dev/sev: taking ownership, and PDH_GEN") {
     Machine machine;
     const std::uint64_t csr = machine.memory.put(Bytes(2084));
-    REQUIRE(issue(*machine.device, machine.memory, Command::pek_csr, machine.memory.put(dev_sev::Buffer{csr, 2084}.serialize())) == IoctlResult{0, 0});
+    REQUIRE(issue(*machine.device, machine.memory, Command::pek_csr, machine.memory.put(dev_sev::Buffer{csr, 2084}.serialize())) ==
+            IoctlResult{0, 0});
     auto pek = psp::parse_sev_certificate(machine.memory.at(csr), "CSR");
     const P384Key key = P384Key::generate();
     auto oca = psp::unsigned_certificate(psp::Usage::oca, psp::Algorithm::ecdsa_sha256, {0, 0}, key.public_point());
     psp::sign(oca, 0, psp::Usage::oca, key);
     psp::sign(pek, 0, psp::Usage::oca, key);
-    const auto import = dev_sev::BufferPair{.first = {machine.memory.put(pek.serialize()), 2084}, .second = {machine.memory.put(oca.serialize()), 2084}};
+    const auto import =
+        dev_sev::BufferPair{.first = {machine.memory.put(pek.serialize()), 2084}, .second = {machine.memory.put(oca.serialize()), 2084}};
     const std::uint64_t data = machine.memory.put(import.serialize());
     REQUIRE(issue(*machine.device, machine.memory, Command::pek_cert_import, data) == IoctlResult{0, 0});
     CHECK(machine.status().externally_owned);

@@ -55,7 +55,9 @@ struct IoctlResult {
     std::uint32_t firmware_error;
     friend bool operator==(const IoctlResult&, const IoctlResult&) = default;
 };
-inline std::ostream& operator<<(std::ostream& out, const IoctlResult& result) { return out << "errno " << result.error_number << ", firmware " << result.firmware_error; }
+inline std::ostream& operator<<(std::ostream& out, const IoctlResult& result) {
+    return out << "errno " << result.error_number << ", firmware " << result.firmware_error;
+}
 
 inline IoctlResult issue(LinuxDevice& device, ProgramMemory& memory, dev_sev::Command command, std::uint64_t data, bool writable = true) {
     const std::uint64_t at = memory.put(dev_sev::IssueCommand{.command = command, .data = data, .error = 0xABCD}.serialize());
@@ -64,8 +66,12 @@ inline IoctlResult issue(LinuxDevice& device, ProgramMemory& memory, dev_sev::Co
     return {answer.error_number, dev_sev::IssueCommand::parse(wire::exactly<16>(memory.at(at), "issue")).error};
 }
 
-inline dev_sev::BufferPair pair_at(ProgramMemory& memory, std::uint64_t at) { return dev_sev::BufferPair::parse(wire::exactly<24>(memory.at(at), "pair")); }
-inline dev_sev::Buffer buffer_at(ProgramMemory& memory, std::uint64_t at) { return dev_sev::Buffer::parse(wire::exactly<12>(memory.at(at), "buffer")); }
+inline dev_sev::BufferPair pair_at(ProgramMemory& memory, std::uint64_t at) {
+    return dev_sev::BufferPair::parse(wire::exactly<24>(memory.at(at), "pair"));
+}
+inline dev_sev::Buffer buffer_at(ProgramMemory& memory, std::uint64_t at) {
+    return dev_sev::Buffer::parse(wire::exactly<12>(memory.at(at), "buffer"));
+}
 
 /// PDH‖PEK‖OCA‖CEK as PDH_CERT_EXPORT gives them.
 inline Bytes exported(LinuxDevice& device, ProgramMemory& memory, bool writable = true) {

@@ -34,8 +34,8 @@ private:
 
 } // namespace
 
-/// Messages of the preloaded library: what parses serialises to the same bytes; a conversation with any answers ends, and breaks nothing. The same bytes as what the
-/// kernel fetched for CUSE.
+/// Messages of the preloaded library: what parses serialises to the same bytes; a conversation with any answers ends, and breaks nothing. The same
+/// bytes as what the kernel fetched for CUSE.
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     device_wire::Header header;
     if (device_wire::parse(data, size, header)) {

@@ -42,14 +42,16 @@ std::vector<iovec> as_iovecs(const std::vector<UserRange>& ranges) {
     return out;
 }
 
-void on_ioctl(fuse_req_t request, int command, void* argument, struct fuse_file_info* file, unsigned flags, const void* input, std::size_t input_bytes, std::size_t output_bytes) {
+void on_ioctl(fuse_req_t request, int command, void* argument, struct fuse_file_info* file, unsigned flags, const void* input,
+              std::size_t input_bytes, std::size_t output_bytes) {
     try {
         if (flags & FUSE_IOCTL_COMPAT) { // a 32-bit program: Linux's driver has no compat entry of its own
             ::fuse_reply_err(request, ENOTTY);
             return;
         }
         CuseMemory memory{ByteView{static_cast<const std::uint8_t*>(input), input_bytes}};
-        const auto answer = served(request).device.ioctl(static_cast<std::uint32_t>(command), std::bit_cast<std::uint64_t>(argument), file->fh == 1, memory);
+        const auto answer =
+            served(request).device.ioctl(static_cast<std::uint32_t>(command), std::bit_cast<std::uint64_t>(argument), file->fh == 1, memory);
         if (answer.again) {
             const auto in = as_iovecs(memory.inputs()), out = as_iovecs(memory.outputs());
             ::fuse_reply_ioctl_retry(request, in.data(), in.size(), out.data(), out.size());
@@ -70,7 +72,9 @@ void check_cuse() {
     const Fd probe{::open(node, O_RDWR | O_CLOEXEC)};
     if (probe) return;
     switch (errno) {
-    case ENOENT: throw Error{sev::Fault::system, "/dev/cuse: is not there: this kernel has no CUSE, or its module is not loaded", "modprobe cuse (CONFIG_CUSE); without it, sev-emulator run serves dynamically linked programs"};
+    case ENOENT:
+        throw Error{sev::Fault::system, "/dev/cuse: is not there: this kernel has no CUSE, or its module is not loaded",
+                    "modprobe cuse (CONFIG_CUSE); without it, sev-emulator run serves dynamically linked programs"};
     case ENODEV:
     case ENXIO: throw Error{sev::Fault::system, "/dev/cuse: no driver behind it: the kernel's module cuse is not loaded", "modprobe cuse"};
     case EACCES:
@@ -80,11 +84,13 @@ void check_cuse() {
 }
 
 void check_name(const std::string& name) {
-    const bool plain = !name.empty() && name.size() <= 32 && std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
+    const bool plain =
+        !name.empty() && name.size() <= 32 && std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
     if (!plain) throw Error{sev::Fault::usage, fmt::format("--name is {}, want 1 to 32 letters, digits, - or _", printable(name))};
     struct stat status {};
     if (::lstat(("/dev/" + name).c_str(), &status) == 0)
-        throw Error{sev::Fault::usage, fmt::format("/dev/{}: is there already", name), "a machine with a real one needs another --name; the program must then be told of it"};
+        throw Error{sev::Fault::usage, fmt::format("/dev/{}: is there already", name),
+                    "a machine with a real one needs another --name; the program must then be told of it"};
 }
 
 struct SessionEnd {
@@ -113,7 +119,8 @@ int serve_cuse(const CuseOptions& options) {
     char* arguments[] = {program.data(), foreground.data(), single.data(), nullptr};
     int multithreaded = 0;
     const std::unique_ptr<fuse_session, SessionEnd> session{::cuse_lowlevel_setup(3, arguments, &info, &operations, &multithreaded, &its)};
-    if (!session) throw Error{sev::Fault::system, fmt::format("/dev/{}: the kernel's CUSE would not make it", options.name), "look into the kernel log"};
+    if (!session)
+        throw Error{sev::Fault::system, fmt::format("/dev/{}: the kernel's CUSE would not make it", options.name), "look into the kernel log"};
     fmt::print("serving {} as /dev/{}\n", platform.emulator().personality().title, options.name);
     std::fflush(stdout);
     const int result = ::fuse_session_loop(session.get()); // ends at SIGTERM, SIGINT and SIGHUP

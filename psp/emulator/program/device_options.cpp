@@ -14,7 +14,9 @@ TemporaryDirectory::TemporaryDirectory() {
     Path base = std::filesystem::temp_directory_path(ignored); // TMPDIR or /tmp
     if (base.empty()) base = "/tmp";
     std::string pattern = (base / "sev-emulator.XXXXXX").string();
-    if (!::mkdtemp(pattern.data())) throw Error{sev::Fault::system, fmt::format("{}: cannot make a directory there: {}", printable(base.string(), 4096), std::strerror(errno)), "set TMPDIR"};
+    if (!::mkdtemp(pattern.data()))
+        throw Error{sev::Fault::system, fmt::format("{}: cannot make a directory there: {}", printable(base.string(), 4096), std::strerror(errno)),
+                    "set TMPDIR"};
     path_ = pattern;
 }
 
@@ -43,7 +45,9 @@ Platform::Platform(const DeviceChoice& choice, const Path& new_state_dir) {
 
     if (choice.state.empty()) {
         const Personality* const personality = find_personality(choice.personality);
-        if (!personality) throw Error{sev::Fault::usage, fmt::format("personality {} is not known", printable(choice.personality)), "see: sev-emulator personalities"};
+        if (!personality)
+            throw Error{sev::Fault::usage, fmt::format("personality {} is not known", printable(choice.personality)),
+                        "see: sev-emulator personalities"};
         emulator_ = Emulator::create(new_state_dir, *personality);
     } else {
         emulator_ = Emulator::open(choice.state);

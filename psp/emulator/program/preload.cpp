@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// libsev-emulator-preload.so: gives an unmodified, dynamically linked program a /dev/sev whose other end is `sev-emulator`. It is preloaded into programs that nobody
-// here wrote, so it needs nothing but libc, keeps no state but constants, allocates nothing, takes no lock, and throws nothing. Which descriptors are ours is asked of
-// the kernel (a socket connected to the emulator's), so that dup, fork, exec and descriptor passing need no bookkeeping.
+// libsev-emulator-preload.so: gives an unmodified, dynamically linked program a /dev/sev whose other end is `sev-emulator`. It is preloaded into
+// programs that nobody here wrote, so it needs nothing but libc, keeps no state but constants, allocates nothing, takes no lock, and throws nothing.
+// Which descriptors are ours is asked of the kernel (a socket connected to the emulator's), so that dup, fork, exec and descriptor passing need no
+// bookkeeping.
 //
 // Not served: static programs and those that make system calls without libc. Listing /dev does not show the device.
 #include <bit>
@@ -106,13 +107,15 @@ bool names_device(int at, const char* path) {
     return named;
 }
 
+/// The payload of a `data` message is `payload`, an address of the program's that the kernel checks, be it 0 or worse.
 bool send_message(int socket, const wire::Header& header, const void* payload = nullptr, int descriptor = -1) {
     std::uint8_t raw[wire::header_size];
     wire::serialize(header, raw);
-    iovec parts[2] = {{.iov_base = raw, .iov_len = sizeof raw}, {.iov_base = const_cast<void*>(payload), .iov_len = payload ? header.length_bytes : 0}};
+    iovec parts[2] = {{.iov_base = raw, .iov_len = sizeof raw},
+                      {.iov_base = const_cast<void*>(payload), .iov_len = header.length_bytes}};
     msghdr message{};
     message.msg_iov = parts;
-    message.msg_iovlen = payload ? 2 : 1;
+    message.msg_iovlen = wire::has_payload(header.kind) ? 2 : 1;
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
     if (descriptor >= 0) {
         message.msg_control = control;
@@ -148,12 +151,12 @@ bool peek(int socket, int deadline_ms, std::uint8_t* raw, std::size_t limit, wir
 }
 
 /// Takes the message that was looked at, its payload straight into `to`: the kernel checks that address, so a bad one is EFAULT and no crash.
-bool take(int socket, void* to, std::size_t length) {
+bool take(int socket, void* to = nullptr, std::size_t length = 0) {
     std::uint8_t raw[wire::header_size];
     iovec parts[2] = {{.iov_base = raw, .iov_len = sizeof raw}, {.iov_base = to, .iov_len = length}};
     msghdr message{};
     message.msg_iov = parts;
-    message.msg_iovlen = to ? 2 : 1;
+    message.msg_iovlen = 2;
     for (;;) {
         if (::recvmsg(socket, &message, 0) >= 0) return true;
         if (errno != EINTR) return false;
@@ -171,13 +174,15 @@ int converse(int socket) {
         switch (header.kind) {
         case wire::Kind::done: return static_cast<int>(header.number);
         case wire::Kind::read:
-            if (!take(socket, nullptr, 0)) return -1;
+            if (!take(socket)) return -1;
             if (send_message(socket, {.kind = wire::Kind::data, .length_bytes = header.length_bytes}, pointer(header.address))) break;
             if (errno != EFAULT || !send_message(socket, {.kind = wire::Kind::fault})) return -1;
             break;
         case wire::Kind::write: {
             const bool written = take(socket, pointer(header.address), header.length_bytes);
             if (!written && errno != EFAULT) return -1;
+            // An address that no program can have is refused before the message is taken. Nothing else can be waiting: the emulator is.
+            if (!written) static_cast<void>(::recv(socket, raw, sizeof raw, MSG_DONTWAIT));
             if (!send_message(socket, {.kind = written ? wire::Kind::written : wire::Kind::fault})) return -1;
             break;
         }
@@ -195,7 +200,8 @@ int device_ioctl(int fd, unsigned long request, std::uint64_t argument) {
         return -1;
     }
     int result = -1;
-    const bool sent = send_message(fd, {.kind = wire::Kind::ioctl, .number = static_cast<std::uint32_t>(request), .address = argument}, nullptr, pair[1]);
+    const bool sent =
+        send_message(fd, {.kind = wire::Kind::ioctl, .number = static_cast<std::uint32_t>(request), .address = argument}, nullptr, pair[1]);
     ::close(pair[1]); // so that the emulator's end is the only one, and its death is seen
     if (sent) result = converse(pair[0]);
     ::close(pair[0]);
@@ -222,8 +228,8 @@ int device_open(int flags) {
         // The emulator may read and write this process's memory: only one of this user or of root is let.
         if (peer.uid != ::geteuid() && peer.uid != 0)
             failure = EACCES;
-        else if (send_message(fd, {.kind = wire::Kind::open, .number = write_access ? 1U : 0U}) && peek(fd, answer_deadline_ms, raw, sizeof raw, header) &&
-                 header.kind == wire::Kind::opened && take(fd, nullptr, 0))
+        else if (send_message(fd, {.kind = wire::Kind::open, .number = write_access ? 1U : 0U}) &&
+                 peek(fd, answer_deadline_ms, raw, sizeof raw, header) && header.kind == wire::Kind::opened && take(fd))
             failure = static_cast<int>(header.number);
     } else if (errno == EACCES || errno == EPERM) {
         failure = errno;
@@ -274,7 +280,8 @@ bool is_generic_ioctl(unsigned long request) { return request == FIOCLEX || requ
 
 } // namespace
 
-// From here on: libc's functions, each asking "is it /dev/sev?" first. Under glibc the 64-bit spellings are the same functions; both are listed, as programs use both.
+// From here on: libc's functions, each asking "is it /dev/sev?" first. Under glibc the 64-bit spellings are the same functions; both are listed, as
+// programs use both.
 #pragma GCC visibility push(default)
 extern "C" {
 
@@ -350,8 +357,10 @@ STAT(lstat64, struct stat64)
     int name(int fd, type* out) noexcept { return is_ours(fd) ? fill(out) : NEXT(name)(fd, out); }
 FSTAT(fstat, struct stat)
 FSTAT(fstat64, struct stat64)
-#define FSTATAT(name, type) \
-    int name(int at, const char* path, type* out, int flags) noexcept { return names_device(at, path) || (by_descriptor(path, flags) && is_ours(at)) ? fill(out) : NEXT(name)(at, path, out, flags); }
+#define FSTATAT(name, type)                                                                                                                          \
+    int name(int at, const char* path, type* out, int flags) noexcept {                                                                              \
+        return names_device(at, path) || (by_descriptor(path, flags) && is_ours(at)) ? fill(out) : NEXT(name)(at, path, out, flags);                 \
+    }
 FSTATAT(fstatat, struct stat)
 FSTATAT(fstatat64, struct stat64)
 
@@ -368,9 +377,11 @@ XSTAT(__lxstat64, struct stat64)
     int name(int version, int fd, type* out) { return is_ours(fd) ? fill(out) : NEXT(name)(version, fd, out); }
 FXSTAT(__fxstat, struct stat)
 FXSTAT(__fxstat64, struct stat64)
-#define FXSTATAT(name, type)                                              \
-    int name(int version, int at, const char* path, type* out, int flags); \
-    int name(int version, int at, const char* path, type* out, int flags) { return names_device(at, path) || (by_descriptor(path, flags) && is_ours(at)) ? fill(out) : NEXT(name)(version, at, path, out, flags); }
+#define FXSTATAT(name, type)                                                                                                                         \
+    int name(int version, int at, const char* path, type* out, int flags);                                                                           \
+    int name(int version, int at, const char* path, type* out, int flags) {                                                                          \
+        return names_device(at, path) || (by_descriptor(path, flags) && is_ours(at)) ? fill(out) : NEXT(name)(version, at, path, out, flags);        \
+    }
 FXSTATAT(__fxstatat, struct stat)
 FXSTATAT(__fxstatat64, struct stat64)
 
@@ -382,7 +393,9 @@ int statx(int at, const char* path, int flags, unsigned mask, struct statx* out)
 int access(const char* path, int mode) noexcept { return names_device(AT_FDCWD, path) ? device_access(mode) : NEXT(access)(path, mode); }
 int eaccess(const char* path, int mode) noexcept { return names_device(AT_FDCWD, path) ? device_access(mode) : NEXT(eaccess)(path, mode); }
 int euidaccess(const char* path, int mode) noexcept { return names_device(AT_FDCWD, path) ? device_access(mode) : NEXT(euidaccess)(path, mode); }
-int faccessat(int at, const char* path, int mode, int flags) noexcept { return names_device(at, path) ? device_access(mode) : NEXT(faccessat)(at, path, mode, flags); }
+int faccessat(int at, const char* path, int mode, int flags) noexcept {
+    return names_device(at, path) ? device_access(mode) : NEXT(faccessat)(at, path, mode, flags);
+}
 
 char* realpath(const char* path, char* resolved) noexcept {
     if (!names_device(AT_FDCWD, path)) return NEXT(realpath)(path, resolved);
@@ -393,7 +406,9 @@ char* __realpath_chk(const char* path, char* resolved, std::size_t size) noexcep
     if (!names_device(AT_FDCWD, path)) return NEXT(__realpath_chk)(path, resolved, size);
     return resolved ? std::strcpy(resolved, "/dev/sev") : ::strdup("/dev/sev");
 }
-char* canonicalize_file_name(const char* path) noexcept { return names_device(AT_FDCWD, path) ? ::strdup("/dev/sev") : NEXT(canonicalize_file_name)(path); }
+char* canonicalize_file_name(const char* path) noexcept {
+    return names_device(AT_FDCWD, path) ? ::strdup("/dev/sev") : NEXT(canonicalize_file_name)(path);
+}
 ssize_t readlink(const char* path, char* out, std::size_t size) noexcept {
     if (names_device(AT_FDCWD, path)) return errno = EINVAL, -1; // it is no link
     return NEXT(readlink)(path, out, size);

@@ -30,11 +30,13 @@ Path preload_library() {
     for (const Path& candidate : {self.parent_path() / library_name, Path{XEN_SEV_PRELOAD_DIR} / library_name}) {
         if (std::filesystem::is_regular_file(candidate, ignored)) return candidate;
     }
-    throw Error{sev::Fault::system, fmt::format("{}: found neither beside this program nor in {}", library_name, XEN_SEV_PRELOAD_DIR), "install it again: it belongs to sev-emulator"};
+    throw Error{sev::Fault::system, fmt::format("{}: found neither beside this program nor in {}", library_name, XEN_SEV_PRELOAD_DIR),
+                "install it again: it belongs to sev-emulator"};
 }
 
 /// Sets up the child's environment and becomes the program. Reports why it could not through `report`.
-[[noreturn]] void become(const Path& program, const std::vector<std::string>& words, const std::string& preload, const std::string& socket, const sigset_t& mask, int report) {
+[[noreturn]] void become(const Path& program, const std::vector<std::string>& words, const std::string& preload, const std::string& socket,
+                         const sigset_t& mask, int report) {
     std::vector<char*> arguments;
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
@@ -147,7 +149,8 @@ int run_program(const RunOptions& options) {
     if (!options.socket.empty()) {
         std::error_code ignored;
         if (!std::filesystem::is_socket(options.socket, ignored))
-            throw Error{sev::Fault::usage, fmt::format("{}: no emulator serves there", printable(options.socket, 4096)), "start one: sev-emulator serve --state DIR --socket PATH"};
+            throw Error{sev::Fault::usage, fmt::format("{}: no emulator serves there", printable(options.socket, 4096)),
+                        "start one: sev-emulator serve --state DIR --socket PATH"};
         Child child{program, options.program, preload, std::filesystem::absolute(options.socket).lexically_normal().string(), before};
         return wait_for(child, signals);
     }

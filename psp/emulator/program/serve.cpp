@@ -41,7 +41,8 @@ int serve(const ServeOptions& options) {
     server_options.log = log_to_stderr(options.device.verbose);
     server_options.on_drain = [&] { platform.emulator().faults().release(); };
     DeviceServer server{platform.device(), std::move(server_options)};
-    fmt::print("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title, socket.string(), socket.string());
+    fmt::print("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title, socket.string(),
+               socket.string());
     std::fflush(stdout);
     tell_ready(options.ready_fd);
     server.serve(signals.get());
