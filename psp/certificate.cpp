@@ -48,7 +48,6 @@ P384Point parse_point(wire::View<SevCertificate::wire_size> v) {
     if (const std::uint32_t curve = wire::le32<key_at>(v); curve != curve_p384) {
         throw Error{Fault::malformed, fmt::format("010h CURVE is {}, want 2 (P-384)", curve)};
     }
-    if (!wire::all_zero<key_at + 0x094, 880>(v)) throw Error{Fault::malformed, "0A4h PUBKEY reserved bytes are not zero"};
     return {.x = coordinate(wire::part<key_at + 0x004, p384_field_size>(v), "014h QX"),
             .y = coordinate(wire::part<key_at + 0x04C, p384_field_size>(v), "05Ch QY")};
 }
@@ -117,6 +116,7 @@ SevCertificate SevCertificate::parse(wire::View<wire_size> v) {
         out.key = parse_rsa(v);
     } else {
         out.key = parse_point(v);
+        out.after_key = wire::bytes<key_at + 0x094, 880>(v);
     }
     out.signatures = {parse_slot<0x414>(v, "414h SIG1_USAGE", "418h SIG1_ALGO"), parse_slot<0x61C>(v, "61Ch SIG2_USAGE", "620h SIG2_ALGO")};
     return out;
@@ -134,6 +134,7 @@ ByteArray<SevCertificate::wire_size> SevCertificate::serialize() const {
         wire::put_le32<key_at>(v, curve_p384);
         put_p384_field<key_at + 0x004>(v, ec->x);
         put_p384_field<key_at + 0x04C>(v, ec->y);
+        wire::put_bytes<key_at + 0x094>(v, after_key);
     } else {
         const auto& rsa = std::get<RsaCertificateKey>(key);
         wire::put_le32<key_at>(v, rsa.bits);

@@ -79,6 +79,25 @@ TEST_CASE("SevCertificate: every other length is refused, with the length wanted
     CHECK_THROWS_WITH_AS(parse_sev_certificate(longer, "PDH certificate"), "PDH certificate: 2085 bytes, want 2084", Error);
 }
 
+TEST_CASE("SevCertificate: what other tools leave in the reserved bytes after a key is kept, and the signature covers it") {
+    for (const std::size_t at : {0x0A4, 0x200, 0x413}) {
+        const Bytes bytes = with(pdh_bytes(), at, 0x5A);
+        const SevCertificate certificate = parse_sev_certificate(bytes, "PDH");
+        CHECK(std::ranges::equal(certificate.serialize(), bytes));
+        CHECK(certificate != parse_sev_certificate(pdh_bytes(), "PDH"));
+        CHECK(certificate.fingerprint() != parse_sev_certificate(pdh_bytes(), "PDH").fingerprint());
+    }
+    // An OCA as virtee's sevctl makes it, with such bytes, verifies; one of them changed, it does not.
+    const P384Key key = P384Key::generate();
+    SevCertificate oca = unsigned_certificate(Usage::oca, Algorithm::ecdsa_sha256, {0, 0}, key.public_point());
+    oca.after_key.fill(0xA5);
+    sign(oca, 0, Usage::oca, key);
+    SevCertificate read = parse_sev_certificate(oca.serialize(), "OCA");
+    CHECK(signature_valid(read, read.signatures[0], read));
+    read.after_key[879] ^= 1;
+    CHECK_FALSE(signature_valid(read, read.signatures[0], read));
+}
+
 TEST_CASE("SevCertificate: undefined values and reserved bytes are refused, and the message says where") {
     const Bytes good = pdh_bytes();
     const auto refusal = [](const Bytes& bytes) {
@@ -102,8 +121,6 @@ TEST_CASE("SevCertificate: undefined values and reserved bytes are refused, and 
     CHECK(refusal(with(good, 0x010, 1)) == "PDH: 010h CURVE is 1, want 2 (P-384)");
     CHECK(refusal(with(good, 0x014 + 48, 1)) == "PDH: 014h QX is wider than the 48 bytes of P-384");
     CHECK(refusal(with(good, 0x05C + 71, 1)) == "PDH: 05Ch QY is wider than the 48 bytes of P-384");
-    CHECK(refusal(with(good, 0x0A4, 1)) == "PDH: 0A4h PUBKEY reserved bytes are not zero");
-    CHECK(refusal(with(good, 0x413, 1)) == "PDH: 0A4h PUBKEY reserved bytes are not zero");
     CHECK(refusal(with(good, 0x415, 0x20)).starts_with("PDH: 414h SIG1_USAGE is 0x2002, want"));
     CHECK(refusal(with(good, 0x418, 9)).starts_with("PDH: 418h SIG1_ALGO is 0x9, want"));
     CHECK(refusal(with(good, 0x61E, 1)).starts_with("PDH: 61Ch SIG2_USAGE is 0x11000, want"));
