@@ -138,6 +138,9 @@ print(issue(fd, 1, 0x10)[0], issue(fd, 3, 0)[0], issue(fd, 1, ctypes.addressof(c
 argument = ctypes.create_string_buffer(struct.pack("<QI", 0, 0)); print(issue(fd, 3, ctypes.addressof(argument)), struct.unpack_from("<QI", argument)[1])
 argument = ctypes.create_string_buffer(struct.pack("<QI", 8, 2084)); print(issue(fd, 3, ctypes.addressof(argument))[0])
 null = os.open("/dev/null", os.O_RDWR); print(issue(null, 1)[0])
+out = ctypes.create_string_buffer(1000)  # some programs probe with a null path
+for call in ((libc.open, None, 0), (libc.access, None, 0), (libc.stat, None, out), (libc.statx, 0, None, 0, 0, out), (libc.fstatat, -100, None, out, 0), (libc.readlink, None, out, 10)):
+    assert call[0](*call[1:]) == -1 and ctypes.get_errno() == errno.EFAULT, call
 ''')
         self.assertEqual(out.splitlines(), ["(22, 4294967295) (22, 4294967295) (22, 4294967295) (14, 0) (14, 0)", "[1, 1, 1, 1, 1] 1", "14 14 14", "(5, 4) 2084", "14", "25"])
 

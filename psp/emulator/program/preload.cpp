@@ -55,6 +55,13 @@ private:
     int cancel_ = 0;
 };
 
+/// libc's headers promise the compiler that a path is never null, and it drops checks accordingly. Programs promise
+/// nothing: Rust's probe for statx has one.
+const char* as_given(const char* path) {
+    asm("" : "+r"(path));
+    return path;
+}
+
 /// The emulator's socket, from the environment that `sev-emulator run` made; nullptr when there is none.
 const char* emulator_socket() {
     const char* const path = ::getenv("SEV_EMULATOR_SOCKET");
@@ -84,7 +91,8 @@ bool is_ours(int fd) {
 }
 
 /// Whether a path, relative to `at` as for openat, names /dev/sev. Cheap for every path that does not end in "sev".
-bool names_device(int at, const char* path) {
+bool names_device(int at, const char* given) {
+    const char* const path = as_given(given);
     if (!path || !emulator_socket()) return false;
     const std::size_t length = std::strlen(path), name_length = std::strlen(device_name);
     if (length < name_length || length >= PATH_MAX || std::strcmp(path + length - name_length, device_name) != 0) return false;
@@ -271,7 +279,10 @@ int device_access(int mode) {
     return 0;
 }
 
-bool by_descriptor(const char* path, int flags) { return path && !*path && (flags & AT_EMPTY_PATH); }
+bool by_descriptor(const char* given, int flags) {
+    const char* const path = as_given(given);
+    return path && !*path && (flags & AT_EMPTY_PATH);
+}
 
 bool takes_mode(int flags) { return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE; }
 

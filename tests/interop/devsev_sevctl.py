@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""virtee's sevctl, unmodified, and ours against one emulated /dev/sev: the sequence of its README with each, and each reads what the other wrote.
+
+`export` and `verify` of virtee's sevctl always fetch the CEK from AMD's server, whose address is built in: a proxy on the loopback stands in for that server, with a
+certificate of a test CA (HTTPS_PROXY and SSL_CERT_FILE, which it honours). `export --full` cannot be had from it: it takes only AMD's own, built-in ASK and ARK, and the
+emulated CEK is signed by neither. Our full chain stands in for it, and virtee's sevctl verifies that with --ca.
+"""
+import argparse
+import base64
+import http.server
+import os
+import pathlib
+import shutil
+import socketserver
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+import devsev_peers as peers  # noqa: E402
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--emulator", required=True)
+parser.add_argument("--sevctl", required=True)
+parser.add_argument("--peers", type=pathlib.Path, required=True, help="folder where peers are built, once")
+args = parser.parse_args()
+os.environ["SEV_EMULATOR"], os.environ["SEVCTL"] = args.emulator, args.sevctl
+from support import EmulatedDevice  # noqa: E402
+
+HOST = "kdsintf.amd.com"
+FIRMWARE = pathlib.Path(__file__).resolve().parent.parent / "fixtures/measure/full.fd"
+SECRET = "736869e5-84f0-4973-92ec-06879ce3da0b"
+if not shutil.which("openssl"):
+    peers.skip("there is no openssl program to make a test CA with")
+THEIRS = peers.their_sevctl(args.peers)
+
+
+class KeyServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A proxy that itself is whatever server it is asked to connect to, and has one CEK."""
+    daemon_threads = True
+
+    def __init__(self, folder, chip_id, cek):
+        self.seen, self.path, self.cek = [], f"/cek/id/{chip_id}".lower(), cek
+
+        def openssl(*words):
+            subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        openssl("req", "-x509", *new_key, "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+        (folder / "extensions").write_text(f"subjectAltName=DNS:{HOST}\n")
+        openssl("req", *new_key, "-subj", f"/CN={HOST}", "-keyout", "server.key", "-out", "server.csr")
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", "server.pem")
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(folder / "server.pem", folder / "server.key")
+        self.ca = folder / "ca.pem"
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_CONNECT(self):
+        self.send_response(200)
+        self.end_headers()
+        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
+        self.close_connection = False
+        self.handle_one_request()
+        self.wfile.flush()
+
+    def do_GET(self):
+        self.server.seen.append(self.path)
+        found = self.path.lower() == self.server.path
+        self.send_response(200 if found else 404)
+        body = self.server.cek if found else b"none"
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+
+class Bench:
+    """One platform, and the two programs on it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.device = EmulatedDevice(folder / "device")
+        (folder / "tls").mkdir()
+        self.server = KeyServer(folder / "tls", self.device.identity["chip_id"], self.device.cek.read_bytes())
+        self.environment = {**os.environ, "HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "HTTPS_PROXY": f"http://127.0.0.1:{self.server.server_address[1]}",
+                            "SSL_CERT_FILE": str(self.server.ca), "no_proxy": "", "NO_PROXY": ""}
+        self.environment.pop("SEV_CHAIN", None)
+        self.steps = 0
+
+    def run(self, program, words, status):
+        done = subprocess.run([args.emulator, "run", "--socket", self.device.socket, "--", program, *map(str, words)], capture_output=True, timeout=120, cwd=self.folder,
+                              env=self.environment, stdin=subprocess.DEVNULL, check=False)
+        # anyhow's main gives 1 for every failure, ours 1 for "no" and 2 for trouble
+        if (done.returncode == 0) != (status == 0):
+            sys.exit(f"{program} {' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}")
+        self.steps += 1
+        return done
+
+    def theirs(self, *words, status=0):
+        return self.run(THEIRS, words, status)
+
+    def ours(self, *words, status=0):
+        return self.run(args.sevctl, words, status)
+
+    def content(self, name):
+        return (self.folder / name).read_bytes()
+
+    def same(self, what, left, right):
+        if left != right:
+            sys.exit(f"{what} differ:\n{left!r}\n{right!r}")
+        self.steps += 1
+
+    def both_show(self, want_flags):
+        for what in ("flags", "guests", "version", "identifier"):
+            self.same(f"show {what}", self.theirs("show", what).stdout, self.ours("show", what).stdout)
+        self.same("flags", self.ours("show", "flags").stdout.decode().split(), want_flags)
+
+
+def ownership(bench):
+    """generate and provision, each by one program for the other; show, rotate, reset."""
+    bench.both_show(["es"])
+    bench.theirs("generate", "their.cert", "their.key")
+    bench.ours("generate", "our.cert", "our.key")
+    bench.same("sizes of certificates", len(bench.content("their.cert")), len(bench.content("our.cert")))
+    for provisions, owner in ((bench.theirs, "our"), (bench.ours, "their")):
+        yes = ["--yes"] if provisions == bench.ours else []
+        provisions("provision", *yes, f"{owner}.cert", f"{owner}.key")
+        bench.both_show(["owned", "es"])
+        bench.theirs("provision", "their.cert", "their.key", status=1)  # ALREADY_OWNED, to both
+        bench.ours("provision", "--yes", "our.cert", "our.key", status=2)
+        chains(bench, owner)
+        if provisions == bench.theirs:
+            bench.theirs("reset")
+            bench.both_show([])
+            bench.ours("export", "--unsigned", "after")  # which initialises it again
+            bench.both_show(["es"])
+    before = bench.content("their-chain")
+    bench.theirs("rotate")
+    bench.theirs("export", "rotated-chain")
+    bench.ours("rotate", "--yes")
+    bench.theirs("export", "again-chain")
+    chains_since = [bench.content(name) for name in ("their-chain", "rotated-chain", "again-chain")]
+    bench.same("PDHs after each rotation", len({chain[:2084] for chain in chains_since}), 3)
+    bench.same("the rest after rotation", {chain[2084:] for chain in chains_since}, {before[2084:]})
+
+
+def chains(bench, owner):
+    """export and verify: the same bytes, and each accepts and refuses the other's."""
+    device = bench.device
+    bench.theirs("export", "their-chain")
+    bench.ours("export", "--force", "--cek", device.cek, "our-chain")
+    bench.same("exported chains", bench.content("their-chain"), bench.content("our-chain"))
+    bench.same("OCA of the chain", bench.content("our-chain")[2 * 2084:3 * 2084], bench.content(f"{owner}.cert"))
+    refused = bench.theirs("export", "--full", "their-full", status=1)
+    if b"could not find a matching builtin certificate" not in refused.stderr:
+        sys.exit(f"virtee's export --full failed for another reason than AMD's built-in roots: {refused.stderr.decode()}")
+    bench.ours("export", "--force", "--full", "--cek", device.cek, "--ca", device.ca, "our-full")
+    bench.same("full chain", bench.content("our-full"), bench.content("our-chain") + device.ca.read_bytes())
+    root = ["--root", device.root]
+    theirs = bench.theirs("verify", "--ca", device.ca)  # the platform itself
+    ours = bench.ours("verify", "--cek", device.cek, "--ca", device.ca, *root)
+    plain = theirs.stdout.decode().replace("\x1b[38;5;2m", "").replace("\x1b[0m", "")
+    lines = [line for line in plain.splitlines() if line.strip()]
+    bench.same("trees", lines, [line for line in ours.stdout.decode().splitlines() if line.strip() and not line.startswith("root: ")])
+    for chain in ("our-full", "their-chain"):
+        bench.theirs("verify", "--sev", chain, "--ca", device.ca)
+        bench.ours("verify", "--sev", chain, "--ca", device.ca, *root)
+    bench.theirs("verify", "--sev", "our-full", "--oca", f"{owner}.cert", "--ca", device.ca)
+    other = "their" if owner == "our" else "our"
+    bench.theirs("verify", "--sev", "our-full", "--oca", f"{other}.cert", "--ca", device.ca, status=1)
+    bench.ours("verify", "--sev", "our-full", "--oca", f"{other}.cert", "--ca", device.ca, *root, status=1)
+    flipped = bytearray(bench.content("our-full"))
+    flipped[0x20] ^= 1  # in the PDH's public key
+    (bench.folder / "flipped").write_bytes(flipped)
+    bench.theirs("verify", "--sev", "flipped", "--ca", device.ca, status=1)
+    bench.ours("verify", "--sev", "flipped", "--ca", device.ca, *root, status=1)
+    bench.same("asked of AMD's server", set(path.lower() for path in bench.server.seen), {bench.server.path})
+
+
+def launches(bench):
+    """session, measurement build, secret build: with the keys that either program made, both compute the same."""
+    bench.theirs("session", "--name", "their", "our-full", "1")
+    bench.ours("session", "--name", "our", "their-chain", "1")
+    (bench.folder / "disk.key").write_bytes(bytes(range(48)))
+    for name in ("their", "our"):
+        bench.same(f"sizes of {name} session", [len(bench.content(f"{name}_{part}")) for part in ("tik.bin", "tek.bin", "godh.b64", "session.b64")], [16, 16, 2780, 172])
+        godh = base64.b64decode(bench.content(f"{name}_godh.b64"), validate=True)
+        bench.same(f"head of {name} GODH", godh[:0x14].hex(), bench_head)
+        measurement = ["measurement", "build", "--api-major", "0", "--api-minor", "17", "--build-id", "48", "--policy", "0x01", "--tik", f"{name}_tik.bin",
+                       "--nonce", base64.b64encode(bytes(range(16))).decode(), "--firmware", FIRMWARE]
+        bench.theirs(*measurement, "--outfile", f"{name}.blob")
+        bench.same("measurements", bench.theirs(*measurement).stdout, bench.ours(*measurement).stdout)
+        bench.ours(*measurement, "--outfile", f"{name}-ours.blob")
+        bench.same("measurement files", bench.content(f"{name}.blob"), bench.content(f"{name}-ours.blob"))
+        bench.same("measurement's size", len(bench.content(f"{name}.blob")), 48)
+        secret = ["secret", "build", "--tik", f"{name}_tik.bin", "--tek", f"{name}_tek.bin", "--launch-measure-blob", f"{name}.blob", "--secret", f"{SECRET}:disk.key",
+                  "--iv", base64.b64encode(bytes(16)).decode()]
+        bench.theirs(*secret, f"{name}-theirs.header", f"{name}-theirs.payload")
+        bench.ours(*secret, f"{name}-ours.header", f"{name}-ours.payload")
+        for part in ("header", "payload"):
+            bench.same(f"secret {part}s", bench.content(f"{name}-theirs.{part}"), bench.content(f"{name}-ours.{part}"))
+        bench.same("header's size", len(bench.content(f"{name}-ours.header")), 52)
+
+
+# SEV API, appendix C: version 1, API 0.0, usage PDH (1003h), ECDH SHA-256 (3), curve P-384 (2)
+bench_head = "01000000" "00000000" "03100000" "03000000" "02000000"
+
+with tempfile.TemporaryDirectory(prefix="xen-sev-peer-") as name:
+    bench = Bench(pathlib.Path(name))
+    with bench.device.served():
+        ownership(bench)
+        launches(bench)
+        bench.ours("reset", "--yes")
+        bench.both_show([])
+    print(f"{bench.steps} steps with virtee's sevctl {peers.SEVCTL_VERSION} and ours agree")
