@@ -22,7 +22,7 @@ public:
     }
     std::optional<Bytes> receive() override {
         if (input_.size() < 2) return std::nullopt;
-        const std::size_t length = std::min<std::size_t>(input_[0] | input_[1] << 8, input_.size() - 2);
+        const std::size_t length = std::min(input_[0] + std::size_t{256} * input_[1], input_.size() - 2);
         const ByteView message = input_.subspan(2, std::min(length, device_wire::message_limit_bytes));
         input_ = input_.subspan(2 + length);
         return Bytes{message.begin(), message.end()};
