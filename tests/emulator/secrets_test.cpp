@@ -26,23 +26,31 @@ std::size_t times_in_memory(std::string_view purpose) {
     const Fd memory{::open("/proc/self/mem", O_RDONLY | O_CLOEXEC)};
     REQUIRE(memory);
     std::size_t found = 0;
+    const std::uint8_t first = key_byte(purpose, 0);
     std::string line;
     static Bytes chunk(std::size_t{1} << 20); // wiped below, or the scan would find its own traces
     while (std::getline(maps, line)) {
         unsigned long begin = 0, end = 0;
         char mode[5] = {};
         if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, mode) != 3 || mode[0] != 'r' || mode[1] != 'w') continue;
-        for (unsigned long at = begin; at < end; at += chunk.size() - 16) {
-            const std::size_t want = std::min<std::size_t>(chunk.size(), end - at);
-            const auto own = reinterpret_cast<unsigned long>(chunk.data());
-            if (at + want > own && at < own + chunk.size()) continue;
+        // all but the chunk itself, which may lie in the heap beside what is looked for
+        const auto own = reinterpret_cast<unsigned long>(chunk.data());
+        for (unsigned long at = begin; at < end;) {
+            if (at >= own && at < own + chunk.size()) {
+                at = own + chunk.size();
+                continue;
+            }
+            const unsigned long limit = at < own && own < end ? own : end;
+            const std::size_t want = std::min<std::size_t>(chunk.size(), limit - at);
             const ssize_t got = ::pread(memory.get(), chunk.data(), want, static_cast<off_t>(at));
             for (ssize_t i = 0; i + 16 <= got; ++i) {
-                std::size_t same = 0;
+                if (chunk[static_cast<std::size_t>(i)] != first) continue;
+                std::size_t same = 1;
                 while (same < 16 && chunk[static_cast<std::size_t>(i) + same] == key_byte(purpose, same)) ++same;
                 if (same == 16) ++found;
             }
             OPENSSL_cleanse(chunk.data(), chunk.size());
+            at += at + want < limit ? want - 15 : want; // a key may lie across two pieces
         }
     }
     return found;
