@@ -93,7 +93,7 @@ struct SecretRule {
     friend bool operator==(const SecretRule&, const SecretRule&) = default;
 };
 
-/// The guest owner's policy file. JSON, format "xen-sev/owner-policy"; docs/schemas/owner-policy.json. Unknown keys are refused; a list that
+/// The guest owner's policy file. JSON, format "xen-sev/owner-policy"; docs/schemas/owner-policy.schema.json. Unknown keys are refused; a list that
 /// says what is allowed denies when it is empty; nothing that widens trust has a default.
 struct OwnerPolicy {
     static constexpr std::string_view format = "xen-sev/owner-policy";

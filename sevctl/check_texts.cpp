@@ -35,7 +35,6 @@ constexpr auto texts = std::to_array<CheckText>({
     {"platform.backend", "whether the host's claim of which PSP answers fits the chain", "find out what the host runs"},
     {"platform.chip", "whether the chip is one that the policy allows, by its CEK", "add the chip to the policy, if it is yours"},
     {"platform.build_minimum", "whether the SEV firmware is as new as the policy demands", "update the platform's firmware"},
-    {"level.claim", "whether the level that the host claims is possible for its PSP", "find out what the host runs"},
     {"level.required", "whether the host protects guests as far as the policy demands", "use another host, or ask less in the policy"},
     {"session.id", "whether the evidence is about the session that the owner made", "start the launch again with a new session"},
     {"session.launch_name", "whether the evidence is about the launch that the session was made for", "start the launch again with a new session"},

@@ -26,6 +26,7 @@ extern const Command vmsa_show_command;
 extern const Command vmsa_diff_command;
 extern const Command measure_qemu_command;
 extern const Command measure_image_command;
+extern const Command launch_command;
 extern const Command judge_command;
 extern const Command policy_lint_command;
 extern const Command policy_show_command;

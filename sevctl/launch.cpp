@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sevctl launch --image`: host and guest owner in one process, on the two sides of the wall: what passes between them here is the text of the messages that
 // would pass over a wire, and each side reads it as if from a stranger.
-#include "sevctl/launch.hpp"
-
 #include <array>
 #include <chrono>
 
@@ -14,6 +12,7 @@
 #include "launch/image_launch.hpp"
 #include "launch/platform.hpp"
 #include "psp/emulator/emulated_firmware.hpp"
+#include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
 
 namespace sev::cli {

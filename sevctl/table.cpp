@@ -3,12 +3,6 @@
 #include <array>
 
 #include "sevctl/commands.hpp"
-#if __has_include("sevctl/launch.hpp")
-#include "sevctl/launch.hpp" // declares launch_command
-#define SEVCTL_LAUNCH &launch_command,
-#else
-#define SEVCTL_LAUNCH
-#endif
 
 namespace sev::cli {
 
@@ -50,7 +44,7 @@ std::span<const Command* const> commands() {
         &policy_lint_command,
         &policy_show_command,
         &policy_diff_command,
-        SEVCTL_LAUNCH
+        &launch_command,
         &advisories_command,
         &explain_command,
     };

@@ -10,7 +10,7 @@ namespace sev::cli {
 inline constexpr Argument policy_argument{.name = "POLICY",
                                           .kind = Kind::input,
                                           .metavar = "POLICY",
-                                          .help = "The guest owner's policy file (JSON, docs/schemas/owner-policy.json).",
+                                          .help = "The guest owner's policy file (JSON, docs/schemas/owner-policy.schema.json).",
                                           .required = true,
                                           .limit_bytes = attest::OwnerPolicy::limit_bytes};
 inline constexpr Argument at_option{.name = "--at", .metavar = "TIME", .help = "Judge as of this time, 2026-01-02T03:04:05Z, instead of now."};
