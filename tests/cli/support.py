@@ -24,6 +24,9 @@ VECTORS = pathlib.Path(os.environ.get("SEV_VECTORS", str(ROOT.parent / "shared/s
 LUKS = "736869e5-84f0-4973-92ec-06879ce3da0b"
 OTHER = "f0e1d2c3-b4a5-9687-7869-5a4b3c2d1e0f"
 
+# sev-emulator's preloaded library comes before a sanitizer's run-time library, which would complain
+os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+
 
 def sevctl(*arguments, **options):
     """Runs sevctl to its end; stdout and stderr as bytes unless told otherwise."""
@@ -284,8 +287,7 @@ class EmulatedDevice:
     def environment(self):
         """What sev-emulator run gives a program, for programs started in another way."""
         library = pathlib.Path(self.emulator).parent / "libsev-emulator-preload.so"
-        # the library comes before a sanitizer's run-time library, which would complain
-        return {"LD_PRELOAD": str(library), "SEV_EMULATOR_SOCKET": str(self.socket), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+        return {"LD_PRELOAD": str(library), "SEV_EMULATOR_SOCKET": str(self.socket)}
 
 
 @contextlib.contextmanager
