@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -220,6 +221,21 @@ for flags in (os.O_RDONLY, os.O_RDWR):
         self.assertIn("hint: modprobe cuse", self.refusal("cuse", "--state", self.dir / "psp", says="/dev/cuse: is not there"))
         self.refusal("cuse", "--state", self.dir / "psp", "--name", "../x", says="--name is ../x")
         self.refusal("cuse", "--state", self.dir / "psp", "--name", "null", says="/dev/null: is there already")
+
+
+class Manual(Device):
+    def test_it_names_every_command_and_option_and_mandoc_has_nothing_to_say(self):
+        page = pathlib.Path(__file__).resolve().parents[2] / "psp/emulator/program/sev-emulator.1"
+        text = page.read_text()
+        commands = [line.split()[0] for line in self.emulator("--help").stdout.split("Subcommands:")[1].splitlines() if line.startswith("  ") and line[2] != " "]
+        self.assertGreaterEqual(len(commands), 8)
+        for command in commands:
+            self.assertRegex(text, rf"(?m)^\.(Cm|It Cm) .*\b{command}\b")
+            for option in set(re.findall(r"--[a-z-]+", self.emulator(command, "--help").stdout)) - {"--help"}:
+                self.assertIn(f"Fl {option[1:]}", text, command)
+        if shutil.which("mandoc"):
+            done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True)
+            self.assertEqual(done.stdout + done.stderr, "")
 
 
 class Serving(Device):
