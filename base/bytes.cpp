@@ -118,6 +118,24 @@ std::optional<Bytes> try_unbase64(std::string_view text) {
     return out;
 }
 
+std::string base64url(ByteView bytes) {
+    std::string out = base64(bytes);
+    while (out.ends_with('=')) out.pop_back();
+    for (char& c : out) c = c == '+' ? '-' : c == '/' ? '_' : c;
+    return out;
+}
+
+std::optional<Bytes> try_unbase64url(std::string_view text) {
+    std::string standard;
+    standard.reserve(text.size() + 3);
+    for (const char c : text) {
+        if (c == '+' || c == '/' || c == '=' || white(c)) return std::nullopt;
+        standard += c == '-' ? '+' : c == '_' ? '/' : c;
+    }
+    while (standard.size() % 4 != 0) standard += '=';
+    return try_unbase64(standard);
+}
+
 Bytes unbase64(std::string_view text, std::string_view what) {
     auto out = try_unbase64(text);
     if (!out) throw Error{Fault::malformed, fmt::format("{}: not base64", what)};

@@ -46,6 +46,12 @@ std::optional<Bytes> try_unbase64(std::string_view text);
 /// Decodes base64. Throws Error{Fault::malformed} that names `what`.
 Bytes unbase64(std::string_view text, std::string_view what);
 
+/// base64url without padding (RFC 4648 section 5), as JWS and JWT have it.
+std::string base64url(ByteView bytes);
+
+/// Decodes it strictly: no padding, no white space, no non-zero left-over bits; nullopt otherwise.
+std::optional<Bytes> try_unbase64url(std::string_view text);
+
 /// Text from outside made fit for one line of a terminal or log: control characters, DEL and bytes of no valid UTF-8
 /// sequence become \xNN, the result is cut after `limit` characters with "…".
 std::string printable(std::string_view text, std::size_t limit = 120);
