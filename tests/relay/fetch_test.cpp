@@ -32,6 +32,9 @@ public:
         if (answers.size() > 1) answers.pop_front();
         return answer;
     }
+    std::variant<Response, NoAnswer> post(const std::string&, ByteView, std::size_t, Milliseconds) override {
+        throw Error{Fault::bug, "a fetch never posts"};
+    }
     Clock clock() {
         return {.now = [this] { return now; },
                 .sleep =

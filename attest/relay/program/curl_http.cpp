@@ -18,6 +18,7 @@ constexpr long redirect_limit = 3;
 
 struct CurlFree {
     void operator()(CURL* handle) const noexcept { curl_easy_cleanup(handle); }
+    void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
 };
 
 /// One transfer as it arrives. The callbacks are called from C: nothing leaves them but a count.
@@ -93,6 +94,10 @@ void configure(CURL* handle, const Network& network) {
         set(handle, CURLOPT_CAINFO, network.ca_file.c_str());
         set(handle, CURLOPT_CAPATH, static_cast<const char*>(nullptr)); // these alone, not the system's beside them
     }
+    if (!network.certificate.empty()) {
+        set(handle, CURLOPT_SSLCERT, network.certificate.c_str());
+        set(handle, CURLOPT_SSLKEY, network.key.c_str());
+    }
 }
 
 NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) {
@@ -100,13 +105,14 @@ NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) 
     if (transfer.headers_too_long) return {fmt::format("the headers are longer than {} bytes", header_limit_bytes), {}, false};
     const std::string reason = printable(detail[0] ? detail : curl_easy_strerror(code));
     switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
     case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_HOST: return {reason, {}, true, false};
+    case CURLE_OPERATION_TIMEDOUT:
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_PARTIAL_FILE: return {reason, {}, true};
+    case CURLE_SSL_CERTPROBLEM: throw Error{Fault::system, reason, "--cert and --key must be a certificate and its private key, in PEM"};
     case CURLE_SSL_CACERT_BADFILE: throw Error{Fault::system, reason, "name a readable PEM file with --cacert"};
     case CURLE_PEER_FAILED_VERIFICATION: return {reason, "the server is not who it should be; behind a proxy that opens TLS, name its CA with --cacert", false};
     case CURLE_SSL_CONNECT_ERROR: return {reason, "the server must speak TLS 1.2 or newer", false};
@@ -127,24 +133,66 @@ CurlHttp::CurlHttp(Network network) : network_{std::move(network)} {
 }
 CurlHttp::~CurlHttp() { curl_global_cleanup(); }
 
-std::variant<Response, NoAnswer> CurlHttp::get(const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
-    const std::unique_ptr<CURL, CurlFree> handle{curl_easy_init()};
-    if (!handle) throw Error{Fault::system, "libcurl cannot be initialised"};
+namespace {
+
+std::string media_type(CURL* handle) {
+    const char* text = nullptr;
+    if (curl_easy_getinfo(handle, CURLINFO_CONTENT_TYPE, &text) != CURLE_OK || !text) return {};
+    std::string out{std::string_view{text}.substr(0, 128)};
+    out.resize(std::min(out.size(), out.find(';')));
+    while (out.ends_with(' ')) out.pop_back();
+    std::ranges::transform(out, out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    return out;
+}
+
+/// What a GET and a POST have in common, from the URL on.
+std::variant<Response, NoAnswer> perform(CURL* handle, const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
     Transfer transfer{.limit_bytes = limit_bytes, .body = {}, .retry_after = {}};
     std::array<char, CURL_ERROR_SIZE> detail{};
-    configure(handle.get(), network_);
-    set(handle.get(), CURLOPT_ERRORBUFFER, detail.data());
-    set(handle.get(), CURLOPT_URL, url.c_str());
-    set(handle.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<std::int64_t>(timeout.count(), 1))); // 0 would mean none
-    set(handle.get(), CURLOPT_WRITEFUNCTION, &take_body);
-    set(handle.get(), CURLOPT_WRITEDATA, &transfer);
-    set(handle.get(), CURLOPT_HEADERFUNCTION, &take_header);
-    set(handle.get(), CURLOPT_HEADERDATA, &transfer);
-    const CURLcode code = curl_easy_perform(handle.get());
+    set(handle, CURLOPT_ERRORBUFFER, detail.data());
+    set(handle, CURLOPT_URL, url.c_str());
+    set(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<std::int64_t>(timeout.count(), 1))); // 0 would mean none
+    set(handle, CURLOPT_WRITEFUNCTION, &take_body);
+    set(handle, CURLOPT_WRITEDATA, &transfer);
+    set(handle, CURLOPT_HEADERFUNCTION, &take_header);
+    set(handle, CURLOPT_HEADERDATA, &transfer);
+    const CURLcode code = curl_easy_perform(handle);
     if (code != CURLE_OK) return no_answer(code, transfer, detail.data());
     long status = 0;
-    if (curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || status <= 0) return NoAnswer{"no HTTP status", {}, false};
-    return Response{.status = static_cast<unsigned>(status), .body = std::move(transfer.body), .retry_after = std::move(transfer.retry_after)};
+    if (curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || status <= 0) return NoAnswer{"no HTTP status", {}, false};
+    return Response{.status = static_cast<unsigned>(status), .body = std::move(transfer.body), .retry_after = std::move(transfer.retry_after), .content_type = media_type(handle)};
+}
+
+std::unique_ptr<CURL, CurlFree> open_handle(const Network& network) {
+    std::unique_ptr<CURL, CurlFree> handle{curl_easy_init()};
+    if (!handle) throw Error{Fault::system, "libcurl cannot be initialised"};
+    configure(handle.get(), network);
+    return handle;
+}
+
+} // namespace
+
+std::variant<Response, NoAnswer> CurlHttp::get(const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
+    const auto handle = open_handle(network_);
+    return perform(handle.get(), url, limit_bytes, timeout);
+}
+
+std::variant<Response, NoAnswer> CurlHttp::post(const std::string& url, ByteView body, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
+    const auto handle = open_handle(network_);
+    set(handle.get(), CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_3));
+    set(handle.get(), CURLOPT_FOLLOWLOCATION, 0L);
+    std::unique_ptr<curl_slist, CurlFree> headers;
+    for (const char* const line : {"Content-Type: application/json", "Accept: application/jose, application/problem+json", "Expect:"}) {
+        curl_slist* const longer = curl_slist_append(headers.get(), line);
+        if (!longer) throw Error{Fault::system, "libcurl: out of memory"};
+        static_cast<void>(headers.release());
+        headers.reset(longer);
+    }
+    set(handle.get(), CURLOPT_HTTPHEADER, headers.get());
+    set(handle.get(), CURLOPT_POST, 1L);
+    set(handle.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+    set(handle.get(), CURLOPT_POSTFIELDS, reinterpret_cast<const char*>(body.data()));
+    return perform(handle.get(), url, limit_bytes, timeout);
 }
 
 } // namespace sev::relay

@@ -10,6 +10,7 @@ struct Network {
     std::string proxy;    // URL; empty: none
     std::string no_proxy; // hosts that are reached without it, as in NO_PROXY
     Path ca_file;         // PEM: the certificates that servers are held against; empty: the system's
+    Path certificate, key; // PEM: who we are to a server that asks (mTLS); both or neither
     std::string user_agent;
 };
 
@@ -22,6 +23,7 @@ public:
     CurlHttp& operator=(const CurlHttp&) = delete;
     ~CurlHttp() override;
     std::variant<Response, NoAnswer> get(const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) override;
+    std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes, std::chrono::milliseconds timeout) override;
 
 private:
     Network network_;
