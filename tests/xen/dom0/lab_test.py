@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab is what the other tests take it for: stock Xen 4.17, a PV dom0, guests that run, the product's programs with all their libraries."""
+import os
+import pathlib
+import unittest
+
+from dom0 import CONSOLES, GUEST_UP, GUESTS, KERNEL_CLOUD, PRODUCT, ROOT, Case, Guest, ramdisk, run
+
+
+class Lab(Case):
+    def test_xen(self):
+        info = dict(line.split(":", 1) for line in self.xl("info").stdout.splitlines() if ":" in line)
+        info = {key.strip(): value.strip() for key, value in info.items()}
+        self.assertEqual((info["xen_major"], info["xen_minor"]), ("4", "17"))
+        self.assertTrue({"pv", "hvm", "hap"} <= set(info["virt_caps"].split()), info["virt_caps"])
+        self.assertEqual(pathlib.Path("/sys/hypervisor/guest_type").read_text().strip(), "PV")
+
+    def test_programs_find_their_libraries(self):
+        names = {path.name for path in PRODUCT.iterdir()}
+        self.assertTrue({"sevctl", "sev-emulator"} <= names, names)
+        for path in PRODUCT.iterdir():
+            linked = run("ldd", path).stdout
+            self.assertNotIn("not found", linked, path.name)
+
+    def test_the_checkout_is_read_only(self):
+        self.assertTrue((ROOT / "CMakeLists.txt").exists())
+        with self.assertRaises(OSError):
+            (ROOT / "tests/xen/dom0/left-by-a-test").write_text("x")
+
+    def test_guest_with_a_ramdisk_of_the_test(self):
+        name = self.dir / "ramdisk"
+        name.write_bytes(ramdisk("cat /note; poweroff -f\n", {"note": b"the ramdisk's own file\n"}))
+        guest = Guest(self, "own-ramdisk", kernel=KERNEL_CLOUD, ramdisk=name)
+        guest.create(paused=True)
+        self.assertEqual(guest.state(), "--p---")
+        self.assertEqual(guest.console(), "")
+        guest.unpause()
+        guest.wait_for("the ramdisk's own file")
+        guest.wait_gone()
+
+    def test_kernels_and_ramdisks_are_there(self):
+        for name in ("vmlinuz-generic", "vmlinuz-cloud", "debian-generic.img", "debian-cloud.img", "busybox.img"):
+            self.assertGreater((GUESTS / name).stat().st_size, 500_000, name)
+        self.assertTrue(GUEST_UP.exists() and CONSOLES.is_dir() and os.access("/dev/xen/privcmd", os.W_OK))
+
+
+if __name__ == "__main__":
+    unittest.main()
