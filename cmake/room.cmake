@@ -49,3 +49,25 @@ function(sev_program name)
     target_link_libraries(${name} PRIVATE sev_flags ${PROGRAM_LINK})
     sev_precompile(${name})
 endfunction()
+
+# sev_front(NAME MANUAL): completion and man page of a program with a command table (console/command.hpp). The man page is also kept in the tree, where
+# a test holds it against the table.
+include(GNUInstallDirs)
+function(sev_front name manual)
+    set(made ${CMAKE_CURRENT_BINARY_DIR}/completion)
+    set(files ${made}/${name} ${made}/_${name} ${made}/${name}.fish)
+    add_custom_command(
+        OUTPUT ${files}
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${made}
+        COMMAND ${name} --print-completion bash > ${made}/${name}
+        COMMAND ${name} --print-completion zsh > ${made}/_${name}
+        COMMAND ${name} --print-completion fish > ${made}/${name}.fish
+        DEPENDS ${name} VERBATIM)
+    add_custom_target(${name}_completion ALL DEPENDS ${files})
+    set_property(GLOBAL APPEND PROPERTY SEV_FRONTS "${name}=${CMAKE_CURRENT_SOURCE_DIR}/${manual}")
+    install(TARGETS ${name})
+    install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(FILES ${made}/${name} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+    install(FILES ${made}/_${name} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+    install(FILES ${made}/${name}.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+endfunction()

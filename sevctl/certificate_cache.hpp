@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "attest/endorsement/store.hpp"
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 namespace sev::cli {
 

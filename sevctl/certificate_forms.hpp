@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "psp/certificate.hpp"
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 namespace sev::cli {
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
-/// One line a command; each is defined in the file that implements it.
 namespace sev::cli {
+
+/// The program: the commands below in the order of the manual, and the manual's other texts.
+extern const Program sevctl;
+
+// One line a command; each is defined in the file that implements it.
 
 extern const Command show_flags_command;
 extern const Command show_guests_command;

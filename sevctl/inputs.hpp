@@ -7,7 +7,7 @@
 #include "psp/chain.hpp"
 #include "psp/keys.hpp"
 #include "psp/structures.hpp"
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 /// How commands read their file arguments and write their results. Messages name the file; limits come from the command table.
 namespace sev::cli {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "launch/probe/bundle.hpp"
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 /// What status, ok and probe share: a probe of this machine, or one from a file.
 namespace sev::cli {

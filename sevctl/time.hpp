@@ -3,7 +3,7 @@
 #include <chrono>
 
 #include "attest/owner_policy.hpp"
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 namespace sev::cli {
 

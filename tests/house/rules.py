@@ -11,7 +11,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--source", type=pathlib.Path, required=True)
 root = parser.parse_args().source
 faults = []
-ROOMS = ["base", "psp", "ovmf-measure", "attest", "launch", "sevctl", "tests"]
+ROOMS = ["base", "console", "psp", "ovmf-measure", "attest", "launch", "sevctl", "tests"]
 sources = [p for room in ROOMS for p in (root / room).rglob("*") if p.suffix in (".hpp", ".cpp", ".py")]
 
 for path in sources:

@@ -11,23 +11,27 @@ import sys
 # Longest prefix wins. What a room may include besides itself.
 MAY_INCLUDE = {
     "base": [],
+    "console": ["base"],  # how every program talks to people: knows nothing of SEV
     "psp": ["base"],
     "psp/ccp": ["base", "psp"],
     "psp/emulator": ["base", "psp"],
+    "psp/emulator/program": ["base", "console", "psp", "psp/emulator"],
     "ovmf-measure": ["base", "psp"],
     "attest/protocol": ["base", "psp"],
     "attest/endorsement": ["base", "psp"],  # certificates and a cache: no keys, so either side may read it
     "attest/relay": ["base", "psp", "attest/endorsement"],  # trusted with nothing, so it gets nothing
+    "attest/relay/program": ["base", "console", "psp", "attest/endorsement", "attest/relay"],
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages
     "launch/probe": ["base", "psp"],
-    "sevctl": ["base", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe"],
+    "sevctl": ["base", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "sevctl"]}
 MAY_LINK = {
     "sev_base": set(),
+    "sev_console": {"sev_base"},
     "sev_psp": {"sev_base"},
     "sev_psp_ccp": {"sev_psp"},
     "sev_psp_emulator": {"sev_psp"},

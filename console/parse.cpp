@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sevctl/parse.hpp"
+#include "console/parse.hpp"
 
 #include <algorithm>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "sevctl/help.hpp"
+#include "console/help.hpp"
 
 namespace sev::cli {
 namespace {
@@ -54,31 +54,45 @@ void check_choice(const Argument& argument, std::string_view given) {
     throw Error{Fault::usage, fmt::format("{} is {}, want {}", argument.name, given.empty() ? "empty" : printable(given), argument.choices)};
 }
 
-[[noreturn]] void refuse(const Command& command, std::string problem) {
-    throw Error{Fault::usage, fmt::format("{}: {}", command.name, problem), fmt::format("see: sevctl {} --help", command.name)};
+[[noreturn]] void refuse(const Program& program, const Command& command, const std::string& problem) {
+    throw Error{Fault::usage, fmt::format("{}: {}", command.name, problem), fmt::format("see: {} {} --help", program.name, command.name)};
+}
+
+/// Takes the words after "--" off the end; none when there are none.
+std::vector<std::string> take_program(std::vector<std::string>& words) {
+    const auto dashes = std::ranges::find(words, "--");
+    if (dashes == words.end()) return {};
+    std::vector<std::string> out{dashes + 1, words.end()};
+    words.erase(dashes, words.end());
+    return out;
 }
 
 } // namespace
 
-std::optional<Arguments> parse(const Command& command, const std::vector<std::string>& words) {
+std::optional<Arguments> parse(const Program& program, const Command& command, std::vector<std::string> words) {
+    const auto other_program = std::ranges::find(command.arguments, Kind::program, &Argument::kind);
+    std::vector<std::string> program_words;
+    if (other_program != command.arguments.end()) program_words = take_program(words);
     CLI::App app;
     app.set_help_flag("-h,--help");
     std::vector<CLI::Option*> options;
-    for (const Argument& argument : command.arguments) options.push_back(declare(app, argument));
+    for (const Argument& argument : command.arguments) options.push_back(argument.kind == Kind::program ? nullptr : declare(app, argument));
     try {
         app.parse(words_for_cli11(command, words));
     } catch (const CLI::CallForHelp&) {
         return std::nullopt;
     } catch (const CLI::ExtrasError&) {
         const auto extras = app.remaining();
-        refuse(command, fmt::format("unexpected argument: {}", extras.empty() ? std::string{"?"} : printable(extras.front())));
+        refuse(program, command, fmt::format("unexpected argument: {}", extras.empty() ? std::string{"?"} : printable(extras.front())));
     } catch (const CLI::ParseError& error) {
-        refuse(command, printable(error.what(), 400));
+        refuse(program, command, printable(error.what(), 400));
     }
-    Arguments arguments{command};
+    Arguments arguments{program, command};
+    if (!program_words.empty()) arguments.add(other_program->name, std::move(program_words));
+    else if (other_program != command.arguments.end() && other_program->required) refuse(program, command, "no program given, want -- and its name");
     for (std::size_t i = 0; i < options.size(); ++i) {
         const Argument& argument = command.arguments[i];
-        if (options[i]->count() == 0) continue;
+        if (!options[i] || options[i]->count() == 0) continue;
         arguments.add(argument.name, options[i]->results());
         if (argument.kind == Kind::choice)
             for (const std::string& given : arguments.all(argument.name)) check_choice(argument, given);

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 namespace sev::cli {
 
@@ -13,6 +13,7 @@ std::string_view name(Kind kind) {
     case Kind::flag: return "flag";
     case Kind::text: return "text";
     case Kind::number: return "number";
+    case Kind::real: return "real";
     case Kind::choice: return "choice";
     case Kind::input: return "input";
     case Kind::input_or_text: return "input_or_text";
@@ -21,8 +22,19 @@ std::string_view name(Kind kind) {
     case Kind::output: return "output";
     case Kind::update: return "update";
     case Kind::output_prefix: return "output_prefix";
+    case Kind::directory: return "directory";
+    case Kind::path: return "path";
+    case Kind::program: return "program";
     }
     throw Error{Fault::bug, "broken invariant: an argument kind without a name"};
+}
+
+const Command* Program::find(std::string_view wanted) const {
+    const auto same = [&](const Command* command) {
+        return std::ranges::equal(command->name, wanted, [](char ours, char theirs) { return ours == theirs || (ours == ' ' && theirs == '-'); });
+    };
+    const auto found = std::ranges::find_if(commands, same);
+    return found == commands.end() ? nullptr : *found;
 }
 
 const std::vector<std::string>* Arguments::find(std::string_view name) const {
@@ -38,7 +50,7 @@ const Argument& Arguments::argument(std::string_view name) const {
 
 const std::string& Arguments::text(std::string_view name) const {
     const auto* values = find(argument(name).name);
-    if (!values) throw Error{Fault::usage, fmt::format("{} is missing", name), fmt::format("see: sevctl {} --help", command_->name)};
+    if (!values) throw Error{Fault::usage, fmt::format("{} is missing", name), fmt::format("see: {} {} --help", program_->name, command_->name)};
     return values->front();
 }
 
@@ -56,6 +68,16 @@ std::uint64_t Arguments::number(std::string_view name, std::uint64_t min, std::u
 
 std::optional<std::uint64_t> Arguments::number_if(std::string_view name, std::uint64_t min, std::uint64_t max) const {
     return has(argument(name).name) ? std::optional{number(name, min, max)} : std::nullopt;
+}
+
+std::optional<double> Arguments::real_if(std::string_view name, double min, double max) const {
+    if (!has(argument(name).name)) return std::nullopt;
+    const std::string& given = text(name);
+    double value = 0;
+    const auto [end, problem] = std::from_chars(given.data(), given.data() + given.size(), value, std::chars_format::fixed);
+    if (problem != std::errc{} || end != given.data() + given.size() || !(value >= min && value <= max))
+        throw Error{Fault::usage, fmt::format("{} is {}, want a number from {} to {}", name, given.empty() ? "empty" : printable(given), min, max)};
+    return value;
 }
 
 std::uint64_t parse_number(std::string_view text, std::string_view what, std::uint64_t min, std::uint64_t max) {

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "sevctl/command.hpp"
+#include "console/command.hpp"
 
 namespace sev::cli {
 
@@ -22,11 +22,11 @@ void Console::binary(ByteView bytes) {
 }
 
 void Console::warn(std::string_view text) {
-    if (!quiet_) fmt::print(stderr, "sevctl: warning: {}\n", text);
+    if (!quiet_) fmt::print(stderr, "{}: warning: {}\n", program_, text);
 }
 
 void Console::note(std::string_view text) {
-    if (!quiet_) fmt::print(stderr, "sevctl: note: {}\n", text);
+    if (!quiet_) fmt::print(stderr, "{}: note: {}\n", program_, text);
 }
 
 void Console::finish() {

@@ -13,8 +13,8 @@
 #include "base/file.hpp"
 #include "base/json.hpp"
 
-/// The one command table: what a command is called, what it takes and what runs it. Parsing, help, the man page, shell completion and the tests
-/// of bad input all read it, so that none of them can forget an option. Everything here is constant data: nothing is built before main.
+/// A program's one command table: what a command is called, what it takes and what runs it. Parsing, help, the man page, shell completion and the
+/// tests of bad input all read it, so that none of them can forget an option. Everything here is constant data: nothing is built before main.
 namespace sev::cli {
 
 /// What an argument's value is.
@@ -22,6 +22,7 @@ enum class Kind {
     flag,           // no value
     text,
     number,         // decimal or 0x-hexadecimal
+    real,           // decimal, perhaps with a fraction: seconds
     choice,         // one of `choices`
     input,          // an existing regular file
     input_or_text,  // a file if one of that name exists, else the value itself (base64, or a list entry)
@@ -30,8 +31,11 @@ enum class Kind {
     output,         // a file to write
     update,         // a file to read and to write back
     output_prefix,  // several files whose names begin so
+    directory,      // an existing directory, or one to make
+    path,           // of a socket
+    program,        // positional: the words after "--", which are no options of ours
 };
-/// Name of a kind in the dump of the table: "flag" … "output_prefix".
+/// Name of a kind in the dump of the table: "flag" … "program".
 std::string_view name(Kind kind);
 
 /// What an input file may hold, as far as the table knows it.
@@ -65,7 +69,7 @@ struct Argument {
 class Arguments;
 class Console;
 
-/// Exit status, as in grep.
+/// Exit status, as in grep. A command that runs another program may answer with that one's.
 enum class Answer : int { yes = 0, no = 1 }; // 2, trouble, is an Error
 
 struct Command {
@@ -82,10 +86,24 @@ struct Command {
 inline constexpr Argument json_option{.name = "--json", .kind = Kind::flag, .help = "Print the result as JSON (schema in docs/schemas)."};
 inline constexpr Argument force_option{.name = "--force", .kind = Kind::flag, .help = "Replace files that exist already."};
 
+/// A program: its command table, and what its manual says besides. The texts are mdoc.
+struct Program {
+    std::string_view name;        // "sevctl"
+    std::string_view summary;     // one line without a full stop, for NAME and --help
+    std::string_view description; // DESCRIPTION, up to the options before the command
+    std::string_view sections;    // whole sections between COMMANDS and EXAMPLES: FILES, ENVIRONMENT, EXIT STATUS
+    std::string_view closing;     // whole sections after EXAMPLES
+    std::span<const Command* const> commands; // in the order of the manual
+
+    /// "vmsa build" or "vmsa-build"; nullptr when there is none.
+    const Command* find(std::string_view name) const;
+};
+
 /// The values of one command line, read through the command's own table entries.
 class Arguments {
 public:
-    explicit Arguments(const Command& command) : command_{&command} {}
+    Arguments(const Program& program, const Command& command) : program_{&program}, command_{&command} {}
+    const Program& program() const noexcept { return *program_; }
     const Command& command() const noexcept { return *command_; }
     void add(std::string_view name, std::vector<std::string> values) { values_.emplace_back(name, std::move(values)); }
 
@@ -98,12 +116,15 @@ public:
     /// A decimal or 0x-hexadecimal number. Throws Error{Fault::usage} that names the option, what was given and the range.
     std::uint64_t number(std::string_view name, std::uint64_t min, std::uint64_t max) const;
     std::optional<std::uint64_t> number_if(std::string_view name, std::uint64_t min, std::uint64_t max) const;
+    /// A decimal number, perhaps with a fraction. Throws as `number` does.
+    std::optional<double> real_if(std::string_view name, double min, double max) const;
     Existing existing() const { return has("--force") ? Existing::replace : Existing::refuse; }
     /// The table entry. Throws Error{Fault::bug} when the command has none of that name.
     const Argument& argument(std::string_view name) const;
 
 private:
     const std::vector<std::string>* find(std::string_view name) const;
+    const Program* program_;
     const Command* command_;
     std::vector<std::pair<std::string_view, std::vector<std::string>>> values_;
 };
@@ -114,7 +135,7 @@ std::uint64_t parse_number(std::string_view text, std::string_view what, std::ui
 /// Where a command talks: stdout is the result, stderr everything else. Quiet says nothing at all; the exit status speaks.
 class Console {
 public:
-    Console(bool quiet, bool json) : quiet_{quiet}, json_{json} {}
+    Console(std::string_view program, bool quiet, bool json) : program_{program}, quiet_{quiet}, json_{json} {}
     bool json() const noexcept { return json_; }
     /// Text for eyes; what scripts read when no --json is given.
     void print(std::string_view text);
@@ -125,20 +146,16 @@ public:
     }
     /// Raw bytes to stdout. Throws Error{Fault::usage} when that is a terminal.
     void binary(ByteView bytes);
-    /// "sevctl: warning: …" on stderr.
+    /// "PROGRAM: warning: …" on stderr.
     void warn(std::string_view text);
-    /// "sevctl: note: …" on stderr.
+    /// "PROGRAM: note: …" on stderr.
     void note(std::string_view text);
     /// Hands everything to the operating system. Throws Error{Fault::system} when stdout cannot take it: half a result is no result.
     void finish();
 
 private:
+    std::string_view program_;
     bool quiet_, json_;
 };
-
-/// Every command, in the order of the manual.
-std::span<const Command* const> commands();
-/// "vmsa build" or "vmsa-build"; nullptr when there is none.
-const Command* find_command(std::string_view name);
 
 } // namespace sev::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sevctl/help.hpp"
+#include "console/help.hpp"
 
 #include <algorithm>
 #include <array>
@@ -37,6 +37,7 @@ std::string wrap(std::string_view text, std::size_t indent, std::size_t at) {
 }
 
 std::string spelled(const Argument& argument) {
+    if (argument.kind == Kind::program) return fmt::format("-- {}", argument.metavar);
     if (argument.positional()) return std::string{argument.name};
     const std::string names = argument.letter ? fmt::format("-{}, {}", argument.letter, argument.name) : std::string{argument.name};
     return argument.takes_value() ? fmt::format("{} {}", names, argument.metavar) : names;
@@ -73,12 +74,12 @@ std::span<const GlobalOption> global_options() {
     return options;
 }
 
-std::string synopsis(const Command& command) {
-    std::string out = fmt::format("sevctl {}", command.name);
+std::string synopsis(const Program& program, const Command& command) {
+    std::string out = fmt::format("{} {}", program.name, command.name);
     for (const bool positional : {false, true}) {
         for (const Argument& argument : command.arguments) {
             if (argument.hidden || argument.positional() != positional) continue;
-            std::string one{argument.name};
+            std::string one = positional ? spelled(argument) : std::string{argument.name};
             if (argument.letter) one = fmt::format("-{}", argument.letter);
             if (!positional && argument.takes_value()) one += fmt::format(" {}", argument.metavar);
             if (!argument.required) one = fmt::format("[{}]", one);
@@ -89,26 +90,32 @@ std::string synopsis(const Command& command) {
     return out;
 }
 
-std::string command_help(const Command& command) {
-    std::string out = wrap("usage: " + synopsis(command), 8, 0) + "\n\n" + paragraphs(command.text);
+std::string command_help(const Program& program, const Command& command) {
+    std::string out = wrap("usage: " + synopsis(program, command), 8, 0) + "\n\n" + paragraphs(command.text);
     for (const Argument& argument : command.arguments)
         if (!argument.hidden) out += option_lines(spelled(argument), argument.help);
     out += option_lines("-h, --help", "Show this help.");
     return out + fmt::format("\nexample: {}\n", command.example);
 }
 
-std::string overview() {
-    std::string out = "usage: sevctl [-q] COMMAND [ARGUMENTS]\n\nAMD SEV for guest owners and hosts: sessions, measurements, verdicts, secrets.\n\n";
-    for (const Command* command : commands())
-        if (!command->hidden) out += option_lines(command->name, command->summary);
+std::string overview(const Program& program, std::string_view under) {
+    std::string out = fmt::format("usage: {} [-q] COMMAND [ARGUMENTS]\n\n{}\n\n", program.name, wrap(fmt::format("{}.", program.summary), 0, 0));
+    bool two_words = false;
+    for (const Command* command : program.commands) {
+        if (command->hidden || (!under.empty() && !command->name.starts_with(fmt::format("{} ", under)))) continue;
+        out += option_lines(command->name, command->summary);
+        two_words = two_words || command->name.find(' ') != std::string_view::npos;
+    }
     out += "\n";
     for (const GlobalOption& option : global_options()) out += option_lines(fmt::format("-{}, {}", option.letter, option.name), option.help);
-    return out + "\nA command of two words may be written with a hyphen. `sevctl COMMAND --help` and\nsevctl(1) say more. Exit status: 0 done or yes, 1 no, 2 trouble.\n";
+    const std::string more = fmt::format("{}`{} COMMAND --help` and {}(1) say more. Exit status: 0 done or yes, 1 no, 2 trouble.",
+                                         two_words ? "A command of two words may be written with a hyphen. " : "", program.name, program.name);
+    return out + "\n" + wrap(more, 0, 0) + "\n";
 }
 
-json::Value table_as_json() {
+json::Value table_as_json(const Program& program) {
     json::Value out = json::Value::array();
-    for (const Command* command : commands()) {
+    for (const Command* command : program.commands) {
         json::Value one{{"name", command->name}, {"summary", command->summary}, {"example", command->example}, {"arguments", json::Value::array()}};
         for (const Argument& argument : command->arguments) {
             static constexpr std::array contents{"structured", "opaque", "any"};
