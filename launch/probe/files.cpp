@@ -48,25 +48,32 @@ Reading<std::string> field_of(std::string_view text, std::string_view key) {
     return Failure{0, fmt::format("/proc/cpuinfo has no line {}", key)};
 }
 
-} // namespace
-
-Reading<std::string> read_all(const Path& path, std::size_t limit_bytes) {
+/// What the file holds, until it ends or `more` of what was read is false.
+template <class More>
+Reading<std::string> read_while(const Path& path, std::size_t limit_bytes, More&& more) {
     const Fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
     if (!fd) return failure_of(errno);
     std::string out;
     std::array<char, 4096> chunk{};
-    for (;;) {
+    do {
         const ssize_t got = ::read(fd.get(), chunk.data(), chunk.size());
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return failure_of(errno);
         if (got == 0) return out;
         out.append(chunk.data(), static_cast<std::size_t>(got));
         if (out.size() > limit_bytes) return failure_of(EFBIG);
-    }
+    } while (more(out));
+    return out;
+}
+
+} // namespace
+
+Reading<std::string> read_all(const Path& path, std::size_t limit_bytes) {
+    return read_while(path, limit_bytes, [](std::string_view) { return true; });
 }
 
 Reading<std::string> read_line(const Path& path) {
-    const auto text = read_all(path, 64 * 1024);
+    const auto text = read_while(path, 64 * 1024, [](std::string_view read) { return read.find('\n') == std::string_view::npos; });
     if (!text.value()) return text;
     return first_line(*text.value());
 }
@@ -100,10 +107,14 @@ Reading<std::vector<PspDevice>> read_psp_devices(const Path& root) {
     std::ranges::sort(entries);
     std::vector<PspDevice> out;
     for (const Path& entry : entries) {
-        const auto text = [&](const char* name) { return read_line(entry / name).value() ? *read_line(entry / name).value() : std::string{}; };
+        const auto text = [&](const char* name) {
+            const auto line = read_line(entry / name);
+            return line.value() ? *line.value() : std::string{};
+        };
         std::error_code unbound;
         const std::string driver = std::filesystem::read_symlink(entry / "driver", unbound).filename().string();
-        const bool encryption_controller = text("vendor") == "0x1022" && text("class").starts_with("0x1080");
+        // a server has hundreds of devices: their class is asked first, for it alone sorts most of them out
+        const bool encryption_controller = text("class").starts_with("0x1080") && text("vendor") == "0x1022";
         if (!encryption_controller && driver != "ccp") continue;
         if (out.size() == PspDevice::limit) return Failure{0, fmt::format("more than {} devices", PspDevice::limit)};
         out.push_back({.address = printable(entry.filename().string(), 32), .device = text("device"), .driver = printable(driver, 32), .tsme_status = read_line(entry / "tsme_status")});

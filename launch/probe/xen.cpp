@@ -14,10 +14,6 @@ namespace {
 
 constexpr int not_tried = -1;
 
-struct Close {
-    void operator()(void* module) const noexcept { ::dlclose(module); }
-};
-
 /// Nothing that needs the module could be asked, for this one reason.
 template <class Outcome>
 void none(Probe& probe, const Outcome& why) {
@@ -49,9 +45,10 @@ void ask_xen(Probe& probe, const std::vector<Path>& modules) {
         return std::filesystem::exists(one, ignored);
     });
     if (path == modules.end()) return none(probe, NotTried{"the helper module xen-sev-probe-xen.so is not installed"});
-    const std::unique_ptr<void, Close> module{::dlopen(path->c_str(), RTLD_NOW | RTLD_LOCAL)};
+    // it stays loaded: this program ends soon after, and taking a dozen libraries apart again would cost as much as loading them
+    void* const module = ::dlopen(path->c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!module) return none(probe, Failure{0, dl_error()});
-    void* const symbol = ::dlsym(module.get(), "xen_sev_probe");
+    void* const symbol = ::dlsym(module, "xen_sev_probe");
     if (!symbol) return none(probe, Failure{0, dl_error()});
 
     xen_sev_probe_result result{};
