@@ -85,7 +85,7 @@ _offers() {{ _main_complete; compstate[insert]=; compstate[list]= }}
 zle -C offers complete-word _offers
 ask() {{ zle offers; BUFFER=; print -r -- END >&$told }}
 zle -N ask
-bindkey '^X' ask
+bindkey '^T' ask
 PROMPT=
 print -r -- END >&$told
 ''')
@@ -112,7 +112,7 @@ print -r -- END >&$told
         return out
 
     def offers(self, *words):
-        os.write(self.terminal, " ".join([NAME, *words]).encode() + b"\x18")
+        os.write(self.terminal, " ".join([NAME, *words]).encode() + b"\x14")
         return {line.rstrip("=") if line.startswith("-") else line for line in self.lines()}
 
     def close(self):
