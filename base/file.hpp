@@ -21,6 +21,8 @@ public:
     Fd& operator=(Fd&& other) noexcept;
     ~Fd();
     int get() const noexcept { return fd_; }
+    /// Gives the descriptor away.
+    int release() noexcept { return std::exchange(fd_, -1); }
     explicit operator bool() const noexcept { return fd_ >= 0; }
 
 private:
