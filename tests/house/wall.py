@@ -15,6 +15,7 @@ MAY_INCLUDE = {
     "console": ["base"],  # how every program talks to people: knows nothing of SEV
     "psp": ["base"],
     "psp/ccp": ["base", "psp"],
+    "psp/xen": ["base", "psp"],
     "psp/emulator": ["base", "psp"],
     "psp/emulator/program": ["base", "console", "psp", "psp/emulator"],
     "ovmf-measure": ["base", "psp"],
@@ -36,6 +37,7 @@ MAY_LINK = {
     "sev_console": {"sev_base"},
     "sev_psp": {"sev_base"},
     "sev_psp_ccp": {"sev_psp"},
+    "sev_psp_xen": {"sev_psp"},
     "sev_psp_emulator": {"sev_psp"},
     "sev_measure": {"sev_psp"},
     "sev_attest_protocol": {"sev_psp"},
