@@ -11,6 +11,7 @@ import sys
 # Longest prefix wins. What a room may include besides itself.
 MAY_INCLUDE = {
     "base": [],
+    "base/client": ["base"],  # the other end of base/service's Unix sockets
     "base/service": ["base"],  # what a daemon needs to live: HTTP, systemd, logs, metrics, hardening; knows nothing of SEV
     "console": ["base"],  # how every program talks to people: knows nothing of SEV
     "psp": ["base"],
@@ -33,6 +34,7 @@ MAY_INCLUDE = {
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "sevctl"]}
 MAY_LINK = {
     "sev_base": set(),
+    "sev_client": {"sev_base"},
     "sev_service": {"sev_base"},
     "sev_console": {"sev_base"},
     "sev_psp": {"sev_base"},
