@@ -102,6 +102,21 @@ void resolve(const ImageRecipe& recipe, const Path& base, Reference& out) {
     out.uncovered.emplace_back("addresses-unbound: the launch digest covers the bytes and their order, not where the host put them");
 }
 
+std::vector<Path> files(const DigestReference&) { return {}; }
+
+std::vector<Path> files(const QemuRecipe& recipe) {
+    std::vector<Path> out{recipe.firmware};
+    if (recipe.kernel) out.push_back(*recipe.kernel);
+    if (recipe.initrd) out.push_back(*recipe.initrd);
+    return out;
+}
+
+std::vector<Path> files(const ImageRecipe& recipe) {
+    std::vector<Path> out;
+    for (const ImageRecipe::Part& part : recipe.parts) out.push_back(part.file);
+    return out;
+}
+
 void compare(std::size_t index, const Region& want, const Region& got, std::vector<std::string>& out) {
     const std::string where = fmt::format("region {} (\"{}\")", index, want.label);
     if (got.label != want.label) out.push_back(fmt::format("{}: the host calls it \"{}\"", where, printable(got.label)));
@@ -120,6 +135,12 @@ Reference resolve_reference(const ReferenceRule& rule, const Path& base) {
         std::visit([&](const auto& value) { resolve(value, base, out); }, rule.value);
         return out;
     });
+}
+
+std::vector<Path> files_of(const ReferenceRule& rule, const Path& base) {
+    std::vector<Path> out = std::visit([](const auto& value) { return files(value); }, rule.value);
+    for (Path& path : out) path = found_at(base, path);
+    return out;
 }
 
 std::vector<Reference> resolve_references(const OwnerPolicy& policy) {

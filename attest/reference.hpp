@@ -22,6 +22,8 @@ struct Reference {
 /// Error{Fault::malformed} "reference NAME: …" for the first that cannot be computed: a reference that is silently left out would change a verdict's reason.
 std::vector<Reference> resolve_references(const OwnerPolicy& policy);
 Reference resolve_reference(const ReferenceRule& rule, const Path& base);
+/// The owner's files that this reference is computed from, in the recipe's order; none for a digest. A change of any of them may change the reference.
+std::vector<Path> files_of(const ReferenceRule& rule, const Path& base);
 
 /// How a descriptor differs from a reference, region by region, one sentence each; empty when they agree or the reference has no regions.
 std::vector<std::string> explain_difference(const Reference& reference, const LaunchDescriptor& descriptor);

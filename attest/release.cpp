@@ -12,7 +12,6 @@ namespace sev::attest {
 namespace {
 
 constexpr std::size_t page = 4096;
-constexpr std::size_t secret_limit_bytes = 1U << 20;
 
 /// Why a secret is held back; nothing when it may go out.
 std::optional<std::string> held_because(const SecretRule& rule, const TrustedVerdict& trusted) {
@@ -24,10 +23,11 @@ std::optional<std::string> held_because(const SecretRule& rule, const TrustedVer
     return std::nullopt;
 }
 
-SecretBytes content(const SecretRule& rule, const Path& base) {
+SecretBytes content(const SecretRule& rule, const SecretReader& reader) {
     return within(fmt::format("secret {}", rule.name), [&] {
-        SecretBytes bytes = read_secret(base / rule.path, secret_limit_bytes);
-        if (bytes.size() == 0) throw Error{Fault::usage, fmt::format("{}: 0 bytes, want a secret", (base / rule.path).string())};
+        SecretBytes bytes = reader(rule);
+        if (bytes.size() == 0) throw Error{Fault::usage, fmt::format("{}: 0 bytes, want a secret", rule.path.string())};
+        if (bytes.size() > secret_limit_bytes) throw Error{Fault::usage, fmt::format("{}: {} bytes, more than the limit of {}", rule.path.string(), bytes.size(), secret_limit_bytes)};
         return bytes;
     });
 }
@@ -52,13 +52,19 @@ ReleasePlan plan_release(const TrustedVerdict& trusted, const OwnerPolicy& polic
     return plan;
 }
 
+SecretBytes read_secret_file(const SecretRule& rule, const Path& base) { return read_secret(base / rule.path, secret_limit_bytes); }
+
 std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, const OwnerPolicy& policy) {
+    return release_secrets(trusted, policy, [&](const SecretRule& rule) { return read_secret_file(rule, policy.base); });
+}
+
+std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, const OwnerPolicy& policy, const SecretReader& reader) {
     std::vector<SecretEntry> entries;
     std::vector<SecretFile> files;
     for (const SecretRule& rule : policy.secrets) {
         if (held_because(rule, trusted)) continue;
-        if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) entries.push_back({.guid = *guid, .data = content(rule, policy.base)});
-        else files.push_back({.name = std::get<std::string>(rule.target), .data = content(rule, policy.base)});
+        if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) entries.push_back({.guid = *guid, .data = content(rule, reader)});
+        else files.push_back({.name = std::get<std::string>(rule.target), .data = content(rule, reader)});
     }
     std::vector<SecretPacketMessage> packets;
     if (!entries.empty()) packets.push_back(table_packet(trusted, entries));

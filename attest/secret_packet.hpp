@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,13 @@ SecretPacketMessage seal(const TrustedVerdict& trusted, const SecretPlace& place
 /// an archive in slot "initrd", one packet a page. Empty when no condition holds. Throws Error{Fault::usage} when a table exceeds the firmware's
 /// secret block or 16 KiB, Error{Fault::system} when a secret file cannot be read; no packet leaves then.
 std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, const OwnerPolicy& policy);
+/// Where a secret's bytes come from. Throws Error{Fault::system} when they cannot be had; at least one byte, at most `secret_limit_bytes`.
+using SecretReader = std::function<SecretBytes(const SecretRule& rule)>;
+inline constexpr std::size_t secret_limit_bytes = 1U << 20;
+/// Same, with secrets that lie elsewhere than in files.
+std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, const OwnerPolicy& policy, const SecretReader& reader);
+/// Reads the rule's file, relative to the policy's folder.
+SecretBytes read_secret_file(const SecretRule& rule, const Path& base);
 /// Names of those secrets, and of those held back with the reason, for people.
 struct ReleasePlan {
     std::vector<std::string> released;
