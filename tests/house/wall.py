@@ -24,6 +24,9 @@ MAY_INCLUDE = {
     "attest/endorsement": ["base", "psp"],  # certificates and a cache: no keys, so either side may read it
     "attest/relay": ["base", "psp", "attest/endorsement"],  # trusted with nothing, so it gets nothing
     "attest/relay/program": ["base", "console", "psp", "attest/endorsement", "attest/relay"],
+    # what the owner decides stays without a socket; its program brings them together
+    "attest/owner": ["base", "psp", "ovmf-measure", "attest", "attest/protocol"],
+    "attest/owner/program": ["base", "base/service", "console", "psp", "ovmf-measure", "attest", "attest/owner", "attest/protocol"],
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages
@@ -31,7 +34,7 @@ MAY_INCLUDE = {
     "sevctl": ["base", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
-ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "sevctl"]}
+ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "attest/owner", "sevctl"]}
 MAY_LINK = {
     "sev_base": set(),
     "sev_client": {"sev_base"},
@@ -46,6 +49,7 @@ MAY_LINK = {
     "sev_endorsement": {"sev_psp"},
     "sev_relay": {"sev_endorsement"},
     "sev_attest": {"sev_psp", "sev_measure", "sev_attest_protocol"},
+    "sev_owner": {"sev_attest"},
     "sev_probe": {"sev_psp"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
 }
