@@ -9,7 +9,9 @@
 #include "attest/guest_policy_bits.hpp"
 #include "attest/protocol/platform_evidence.hpp"
 #include "attest/secret_archive.hpp"
+#include "attest/smbios_secret.hpp"
 #include "base/error.hpp"
+#include "ovmf-measure/slot.hpp"
 
 namespace sev::attest {
 namespace {
@@ -200,12 +202,21 @@ SecretRule secret(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
     SecretRule out;
     out.name = named(object, "name");
-    if (object.has("guid") == object.has("file_name")) object.refuse("guid", "and file_name: want exactly one of them");
+    if (int{object.has("guid")} + int{object.has("file_name")} + int{object.has("smbios")} != 1) object.refuse("guid", "and file_name, smbios: want exactly one of them");
     if (object.has("guid")) {
         const std::string text = object.string("guid", 64);
         const auto guid = measure::Guid::parse(text);
         if (!guid) object.refuse("guid", fmt::format("is \"{}\", want a GUID such as 736869e5-84f0-4973-92ec-06879ce3da0b", printable(text)));
         out.target = *guid;
+    } else if (object.has("smbios")) {
+        json::Object smbios = object.object("smbios");
+        SmbiosTarget target;
+        target.credential = within(smbios.what(), [&] { return checked_credential_name(smbios.string("credential", 256)); });
+        target.slot_bytes = static_cast<std::size_t>(smbios.number("slot_bytes", measure::SmbiosSlot::limit_bytes));
+        if (target.slot_bytes < measure::SmbiosSlot::least_bytes || target.slot_bytes % 16 != 0)
+            smbios.refuse("slot_bytes", fmt::format("is {}, want a multiple of 16 from {} to {}", target.slot_bytes, measure::SmbiosSlot::least_bytes, measure::SmbiosSlot::limit_bytes));
+        smbios.done();
+        out.target = target;
     } else {
         out.target = within(what, [&] { return checked_secret_file_name(object.string("file_name", 256)); });
     }
@@ -236,10 +247,15 @@ void check_whole(const OwnerPolicy& policy, const std::string& what) {
     refuse_doubles(policy.evidence, [](EvidenceKind k) { return std::string{name(k)}; }, what + ": evidence");
     refuse_doubles(policy.references, &ReferenceRule::name, what + ": references: name");
     refuse_doubles(policy.secrets, &SecretRule::name, what + ": secrets: name");
-    refuse_doubles(policy.secrets, [](const SecretRule& s) {
-        const auto* guid = std::get_if<measure::Guid>(&s.target);
-        return guid ? guid->text() : std::get<std::string>(s.target);
-    }, what + ": secrets: guid or file_name");
+    refuse_doubles(policy.secrets, [](const SecretRule& s) { return target_text(s); }, what + ": secrets: guid, file_name or smbios");
+    const SmbiosTarget* first = nullptr;
+    for (const SecretRule& rule : policy.secrets) {
+        const auto* smbios = std::get_if<SmbiosTarget>(&rule.target);
+        if (!smbios) continue;
+        if (first && first->slot_bytes != smbios->slot_bytes)
+            throw Error{Fault::malformed, fmt::format("{}: secrets: smbios: slot_bytes is {} and {}, want one size: a guest has one such slot", what, first->slot_bytes, smbios->slot_bytes)};
+        first = smbios;
+    }
     refuse_doubles(policy.accepted_advisories, [](const std::string& id) { return id; }, what + ": accepted_advisories");
     for (const SecretRule& rule : policy.secrets)
         for (const std::string& wanted : rule.references.value_or(std::vector<std::string>{}))

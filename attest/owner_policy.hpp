@@ -82,16 +82,27 @@ struct ReferenceRule {
     friend bool operator==(const ReferenceRule&, const ReferenceRule&) = default;
 };
 
+/// A credential in the SMBIOS slot of an HVM guest; `slot_bytes` is the size of its slot file, as `sevctl slot smbios` says it.
+struct SmbiosTarget {
+    std::string credential;
+    std::size_t slot_bytes = 0;
+    friend bool operator==(const SmbiosTarget&, const SmbiosTarget&) = default;
+};
+
 /// A secret and when it may go out. The file is read only when a packet is made from a trusted verdict.
 struct SecretRule {
     std::string name;
-    std::variant<measure::Guid, std::string> target; // JSON: "guid" (firmware's secret table) or "file_name" (a file in the initrd slot)
+    // JSON: exactly one of "guid" (firmware's secret table), "file_name" (a file in the initrd slot), "smbios": {"credential", "slot_bytes"}
+    std::variant<measure::Guid, std::string, SmbiosTarget> target;
     Path path;
     std::optional<std::vector<std::string>> references; // only after one of these matched; an empty list: never
     bool needs_es = false;
     unsigned level = 0; // at least
     friend bool operator==(const SecretRule&, const SecretRule&) = default;
 };
+
+/// Where it goes, for people: a GUID, "file NAME", "smbios credential NAME". No two of a policy are the same.
+std::string target_text(const SecretRule& rule);
 
 /// The guest owner's policy file. JSON, format "xen-sev/owner-policy"; docs/schemas/owner-policy.schema.json. Unknown keys are refused; a list that
 /// says what is allowed denies when it is empty; nothing that widens trust has a default.

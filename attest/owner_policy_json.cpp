@@ -48,6 +48,7 @@ struct PutReference {
 json::Value secret_to_json(const SecretRule& rule) {
     json::Value out{{"name", rule.name}};
     if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) out["guid"] = guid->text();
+    else if (const auto* smbios = std::get_if<SmbiosTarget>(&rule.target)) out["smbios"] = {{"credential", smbios->credential}, {"slot_bytes", smbios->slot_bytes}};
     else out["file_name"] = std::get<std::string>(rule.target);
     out["path"] = rule.path.string();
     json::Value when = json::Value::object();
@@ -120,6 +121,12 @@ json::Value OwnerPolicy::to_json() const {
     for (const SecretRule& rule : secrets) held.push_back(secret_to_json(rule));
     out["accepted_advisories"] = accepted_advisories;
     return out;
+}
+
+std::string target_text(const SecretRule& rule) {
+    if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) return guid->text();
+    if (const auto* smbios = std::get_if<SmbiosTarget>(&rule.target)) return "smbios credential " + smbios->credential;
+    return "file " + std::get<std::string>(rule.target);
 }
 
 std::vector<PolicyDifference> diff(const OwnerPolicy& left, const OwnerPolicy& right) {

@@ -6,6 +6,7 @@
 #include "attest/secret_archive.hpp"
 #include "attest/secret_packet.hpp"
 #include "attest/secret_table.hpp"
+#include "attest/smbios_secret.hpp"
 #include "base/error.hpp"
 
 namespace sev::attest {
@@ -41,6 +42,12 @@ SecretPacketMessage table_packet(const TrustedVerdict& trusted, std::span<const 
     return seal(trusted, {.slot = "efi", .offset_bytes = 0, .gpa = gpa}, table.reveal());
 }
 
+/// One packet a page.
+void add_pages(std::vector<SecretPacketMessage>& packets, const TrustedVerdict& trusted, std::string_view slot, ByteView content) {
+    for (std::size_t at = 0; at < content.size(); at += page)
+        packets.push_back(seal(trusted, {.slot = std::string{slot}, .offset_bytes = at, .gpa = std::nullopt}, content.subspan(at, std::min(page, content.size() - at))));
+}
+
 } // namespace
 
 ReleasePlan plan_release(const TrustedVerdict& trusted, const OwnerPolicy& policy) {
@@ -61,17 +68,23 @@ std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, 
 std::vector<SecretPacketMessage> release_secrets(const TrustedVerdict& trusted, const OwnerPolicy& policy, const SecretReader& reader) {
     std::vector<SecretEntry> entries;
     std::vector<SecretFile> files;
+    std::vector<SmbiosCredential> credentials;
+    std::size_t slot_bytes = 0; // the same for all
     for (const SecretRule& rule : policy.secrets) {
         if (held_because(rule, trusted)) continue;
-        if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) entries.push_back({.guid = *guid, .data = content(rule, reader)});
-        else files.push_back({.name = std::get<std::string>(rule.target), .data = content(rule, reader)});
+        if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) {
+            entries.push_back({.guid = *guid, .data = content(rule, reader)});
+        } else if (const auto* smbios = std::get_if<SmbiosTarget>(&rule.target)) {
+            credentials.push_back({.name = smbios->credential, .data = content(rule, reader)});
+            slot_bytes = smbios->slot_bytes;
+        } else {
+            files.push_back({.name = std::get<std::string>(rule.target), .data = content(rule, reader)});
+        }
     }
     std::vector<SecretPacketMessage> packets;
     if (!entries.empty()) packets.push_back(table_packet(trusted, entries));
-    if (files.empty()) return packets;
-    const SecretBytes archive = build_secret_archive(files);
-    for (std::size_t at = 0; at < archive.size(); at += page)
-        packets.push_back(seal(trusted, {.slot = "initrd", .offset_bytes = at, .gpa = std::nullopt}, archive.reveal().subspan(at, page)));
+    if (!files.empty()) add_pages(packets, trusted, "initrd", build_secret_archive(files).reveal());
+    if (!credentials.empty()) add_pages(packets, trusted, "smbios", build_smbios_secret(credentials, slot_bytes).reveal());
     return packets;
 }
 

@@ -69,9 +69,7 @@ std::string show(const OwnerPolicy& policy) {
     for (const EvidenceKind kind : policy.evidence) out += line("evidence", name(kind));
     for (const ReferenceRule& rule : policy.references) out += line("reference", fmt::format("\"{}\": {}", rule.name, std::visit(ShowReference{}, rule.value)));
     for (const SecretRule& rule : policy.secrets) {
-        const auto* guid = std::get_if<measure::Guid>(&rule.target);
-        out += line("secret", fmt::format("\"{}\" as {}{}, from {}", rule.name, guid ? guid->text() : "file " + std::get<std::string>(rule.target), condition(rule),
-                                          rule.path.string()));
+        out += line("secret", fmt::format("\"{}\" as {}{}, from {}", rule.name, target_text(rule), condition(rule), rule.path.string()));
     }
     for (const std::string& id : policy.accepted_advisories) out += line("accepts", id);
     return out;

@@ -39,6 +39,28 @@ std::string ids(const OwnerPolicy& policy, bool fatal) {
 
 } // namespace
 
+TEST_CASE("policy file: credentials for an SMBIOS slot") {
+    json::Value policy = good();
+    policy["secrets"][0].erase("guid");
+    policy["secrets"][0]["smbios"] = {{"credential", "disk.key"}, {"slot_bytes", 512U}};
+    CHECK(read(policy).secrets.at(0).target == decltype(SecretRule::target){SmbiosTarget{.credential = "disk.key", .slot_bytes = 512}});
+    CHECK(read(read(policy).to_json()) == read(policy));
+    CHECK(show(read(policy)).find("as smbios credential disk.key") != std::string::npos);
+    refused("/secrets/0/smbios/slot_bytes", 500U, "p: secrets[0]: smbios: slot_bytes is 500, want a multiple of 16 from 64 to 32768", policy);
+    refused("/secrets/0/smbios/slot_bytes", 48U, "slot_bytes is 48", policy);
+    refused("/secrets/0/smbios/slot_bytes", 65536U, "slot_bytes is 65536", policy);
+    refused("/secrets/0/smbios/credential", "a/b", "credential name \"a/b\": want", policy);
+    refused("/secrets/0/smbios/more", 1U, "more", policy);
+    json::Value second = policy["secrets"][0];
+    second["name"] = "second";
+    refused("/secrets/1", second, "\"smbios credential disk.key\" stands twice", policy);
+    second["smbios"] = {{"credential", "other"}, {"slot_bytes", 1024U}};
+    refused("/secrets/1", second, "slot_bytes is 512 and 1024, want one size", policy);
+    second["smbios"] = {{"credential", "other"}, {"slot_bytes", 512U}};
+    policy["secrets"][1] = second;
+    CHECK(read(policy).secrets.size() == 2);
+}
+
 TEST_CASE("policy file: read, and written the same") {
     for (const json::Value& value : {good(), rich()}) {
         const OwnerPolicy policy = read(value);
@@ -145,6 +167,7 @@ TEST_CASE("policy file: what makes no sense is refused, with the place and what 
     refused("/references/1", good()["references"][0], "\"fixture image\" stands twice");
     refused("/secrets/0/guid", "luks", "want a GUID such as");
     refused("/secrets/0/file_name", "a", "want exactly one of them");
+    refused("/secrets/0/smbios", {{"credential", "a"}, {"slot_bytes", 512U}}, "want exactly one of them");
     refused("/secrets/0/when/references", {"no such"}, "waits for reference \"no such\", which is not in references");
     refused("/secrets/0/when/es", false, "is false, want true");
     refused("/secrets/0/path", "", "is empty, want a path");

@@ -173,6 +173,24 @@ TEST_CASE("release_secrets: files become an archive in whole pages") {
     CHECK(as_text(archive).find("correct horse") != std::string_view::npos);
 }
 
+TEST_CASE("release_secrets: credentials become the content of an SMBIOS slot, in whole pages and a rest") {
+    FixtureLaunch launch;
+    launch.policy.secrets.at(0).target = SmbiosTarget{.credential = "disk.key", .slot_bytes = 4096 + 512};
+    const Judgement judgement = launch.judge();
+    const auto packets = release_secrets(*judgement.trusted, launch.policy);
+    REQUIRE(packets.size() == 2);
+    CHECK(packets.at(0).slot == "smbios");
+    CHECK(packets.at(1).slot == "smbios");
+    CHECK(packets.at(1).offset_bytes == 4096);
+    Bytes content = opened(packets.at(0), launch);
+    const Bytes rest = opened(packets.at(1), launch);
+    CHECK(rest.size() == 512);
+    content.insert(content.end(), rest.begin(), rest.end());
+    CHECK(as_text(content).substr(9, 38) == "io.systemd.credential.binary:disk.key=");
+    launch.policy.secrets.at(0).target = SmbiosTarget{.credential = "disk.key", .slot_bytes = 64};
+    CHECK_THROWS_WITH_AS(release_secrets(*launch.judge().trusted, launch.policy), "SMBIOS secret: needs a slot of 96 bytes, and this one has 64", Error);
+}
+
 TEST_CASE("release_secrets: each condition holds a secret back by itself") {
     const auto held = [](FixtureLaunch& launch) {
         const Judgement judgement = launch.judge();

@@ -58,6 +58,10 @@ def invocations(case):
     yield "judge", [("POLICY", policy), ("--chain", chain), *raw, ("--measurement", blob), ("--pdh", chain), ("--tik", judged), "--at", at], 1
     yield "judge", [("POLICY", policy), ("--chain", chain), *raw, ("--report", report), ("--nonce", nonce), ("--pdh", chain), "--at", at], 1
     yield "policy lint", [("POLICY", policy), "--at", at], 0
+    yield "slot add", [("INITRD", initrd), "--pages", "2", ("--outfile", "out_slot")], 0
+    yield "slot add", [("INITRD", initrd), ("--for", file("disk", bytes(4096))), ("--outfile", "out_slot")], 0
+    yield "slot show", [("FILE", file("slot", bytes(4096) + b"initrd"))], 0
+    yield "slot smbios", ["--length", "100", ("--outfile", "out_smbios")], 0
     cache = case.dir / "cache"
     yield "cert import", [("FILE", ca), "--cache", cache, ("--root", roots)], 0
     yield "cert show", ["--cache", cache, ("--root", roots)], 0
