@@ -150,6 +150,8 @@ public:
     void warn(std::string_view text);
     /// "PROGRAM: note: …" on stderr.
     void note(std::string_view text);
+    /// "PROGRAM: error: …" and, when there is one, "PROGRAM: hint: …" on stderr: why there is no answer, or why it is no.
+    void complain(std::string_view reason, std::string_view hint);
     /// Hands everything to the operating system. Throws Error{Fault::system} when stdout cannot take it: half a result is no result.
     void finish();
 

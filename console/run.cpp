@@ -116,24 +116,17 @@ int run(const Program& program, int argc, char** argv, bool& quiet) {
     return static_cast<int>(answer);
 }
 
-void complain(const Program& program, bool quiet, std::string_view message, std::string_view hint) {
-    if (quiet) return;
-    std::fflush(stdout);
-    fmt::print(stderr, "{}: error: {}\n", program.name, printable(message, 8192));
-    if (!hint.empty()) fmt::print(stderr, "{}: hint: {}\n", program.name, printable(hint, 8192));
-}
-
 } // namespace
 int run(const Program& program, int argc, char** argv) {
     bool quiet = false;
     try {
         return run(program, argc, argv, quiet);
     } catch (const Error& error) {
-        complain(program, quiet, error.what(), error.hint());
+        Console{program.name, quiet, false}.complain(error.what(), error.hint());
     } catch (const std::bad_alloc&) {
-        complain(program, quiet, "out of memory", {});
+        Console{program.name, quiet, false}.complain("out of memory", {});
     } catch (const std::exception& error) {
-        complain(program, quiet, fmt::format("unexpected: {}", error.what()), fmt::format("this is a bug in {}", program.name));
+        Console{program.name, quiet, false}.complain(fmt::format("unexpected: {}", error.what()), fmt::format("this is a bug in {}", program.name));
     }
     return trouble;
 }

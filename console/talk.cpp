@@ -29,6 +29,13 @@ void Console::note(std::string_view text) {
     if (!quiet_) fmt::print(stderr, "{}: note: {}\n", program_, text);
 }
 
+void Console::complain(std::string_view reason, std::string_view hint) {
+    if (quiet_) return;
+    std::fflush(stdout);
+    fmt::print(stderr, "{}: error: {}\n", program_, printable(reason, 8192));
+    if (!hint.empty()) fmt::print(stderr, "{}: hint: {}\n", program_, printable(hint, 8192));
+}
+
 void Console::finish() {
     errno = 0;
     if (std::fflush(stdout) != 0 || std::ferror(stdout))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the parser accepts is what the table says, and the help says so."""
+import shlex
 import unittest
 
-from support import NAME, Case, is_option, spellings, table
+from support import NAME, Case, is_option, spellings, table, with_required
 
 
 class Parser(Case):
@@ -30,10 +31,8 @@ class Parser(Case):
             for argument in command["arguments"]:
                 if argument["kind"] != "choice":
                     continue
-                others = [word for other in command["arguments"] if other["required"] and other is not argument
-                          for word in ([other["name"]] if is_option(other) else []) + [(other["choices"] or "x").split("|")[0]]]
                 words = ([argument["name"]] if is_option(argument) else []) + ["no-such-choice"]
-                self.trouble(*name.split(), *others, *words, says="no-such-choice")
+                self.trouble(*name.split(), *with_required(command, argument, *words), says="no-such-choice")
 
     def test_options_are_given_once(self):
         for name, command in table().items():
@@ -41,9 +40,7 @@ class Parser(Case):
                 if argument["kind"] == "flag" or argument["repeated"]:
                     continue
                 value = (argument["choices"] or "x").split("|")[0]
-                others = [word for other in command["arguments"] if other["required"] and other is not argument
-                          for word in ([other["name"]] if is_option(other) else []) + [(other["choices"] or "x").split("|")[0]]]
-                self.trouble(*name.split(), *others, argument["name"], value, argument["name"], value, says=argument["name"])
+                self.trouble(*name.split(), *with_required(command, argument, argument["name"], value, argument["name"], value), says=argument["name"])
 
     def test_words(self):
         self.assertEqual(self.ok("help"), self.ok("--help"))
@@ -72,9 +69,7 @@ class Parser(Case):
 
     def test_examples_parse(self):
         for name, command in table().items():
-            words = command["example"].split()
-            if "|" in words:
-                words = words[words.index("|") + 1:]
+            words = shlex.split(command["example"])
             self.assertEqual(words[0], NAME)
             self.assertEqual(words[1:1 + len(name.split())], name.split())
             at = words.index("--") if "--" in words else len(words)

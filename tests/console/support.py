@@ -32,6 +32,18 @@ def is_option(argument):
     return argument["name"].startswith("-")
 
 
+def with_required(command, argument, *words):
+    """The words with all else that the command must have before and after them."""
+    before, after = [], []
+    for other in command["arguments"]:
+        if other["kind"] == "program":
+            after = ["--", "x"]
+        elif other["required"] and other is not argument:
+            before += [other["name"]] if is_option(other) else []
+            before.append((other["choices"] or "x").split("|")[0])
+    return [*before, *words, *after]
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="xen-sev-console."))

@@ -99,7 +99,7 @@ struct SessionEnd {
 
 } // namespace
 
-int serve_cuse(const CuseOptions& options) {
+void serve_cuse(const CuseOptions& options, cli::Console& console) {
     check_name(options.name);
     check_cuse();
     Platform platform{options.device, {}};
@@ -121,11 +121,10 @@ int serve_cuse(const CuseOptions& options) {
     const std::unique_ptr<fuse_session, SessionEnd> session{::cuse_lowlevel_setup(3, arguments, &info, &operations, &multithreaded, &its)};
     if (!session)
         throw Error{sev::Fault::system, fmt::format("/dev/{}: the kernel's CUSE would not make it", options.name), "look into the kernel log"};
-    fmt::print("serving {} as /dev/{}\n", platform.emulator().personality().title, options.name);
-    std::fflush(stdout);
+    console.print(fmt::format("serving {} as /dev/{}\n", platform.emulator().personality().title, options.name));
+    console.finish();
     const int result = ::fuse_session_loop(session.get()); // ends at SIGTERM, SIGINT and SIGHUP
     if (result < 0) throw Error{sev::Fault::system, fmt::format("/dev/{}: {}", options.name, std::strerror(-result))};
-    return 0;
 }
 
 } // namespace sev::psp::emulator

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "console/command.hpp"
 #include "psp/emulator/device_server.hpp"
 
 /// What `run`, `serve` and `cuse` have in common: one emulated platform with Linux's driver on top.
@@ -62,13 +63,13 @@ struct ServeOptions {
     int ready_fd = -1;
 };
 /// Serves until SIGTERM or SIGINT.
-int serve(const ServeOptions& options);
+void serve(const ServeOptions& options, cli::Console& console);
 
 struct CuseOptions {
     DeviceChoice device;
     std::string name = "sev";
 };
 /// A character device /dev/NAME by the kernel's CUSE, until SIGTERM or SIGINT.
-int serve_cuse(const CuseOptions& options);
+void serve_cuse(const CuseOptions& options, cli::Console& console);
 
 } // namespace sev::psp::emulator

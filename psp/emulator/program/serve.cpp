@@ -24,7 +24,7 @@ void tell_ready(int ready_fd) {
 
 } // namespace
 
-int serve(const ServeOptions& options) {
+void serve(const ServeOptions& options, cli::Console& console) {
     sigset_t handled;
     ::sigemptyset(&handled);
     ::sigaddset(&handled, SIGTERM);
@@ -41,12 +41,11 @@ int serve(const ServeOptions& options) {
     server_options.log = log_to_stderr(options.device.verbose);
     server_options.on_drain = [&] { platform.emulator().faults().release(); };
     DeviceServer server{platform.device(), std::move(server_options)};
-    fmt::print("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title, socket.string(),
-               socket.string());
-    std::fflush(stdout);
+    console.print(fmt::format("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title, socket.string(),
+                              socket.string()));
+    console.finish();
     tell_ready(options.ready_fd);
     server.serve(signals.get());
-    return 0;
 }
 
 } // namespace sev::psp::emulator
