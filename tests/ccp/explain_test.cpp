@@ -16,7 +16,7 @@ using dev_sev::Command;
 
 TEST_CASE("/dev/sev: each errno of the kernel has a sentence and a remedy of its own, apart from the firmware's statuses") {
     std::set<std::string> sentences, remedies;
-    const std::array errors{EIO, ENODEV, EPERM, EACCES, ENOENT, ENOTTY, EFAULT, EINVAL, ENOMEM, ETIMEDOUT, EBUSY, 524};
+    const std::array errors{EIO, ENODEV, EPERM, EACCES, ENOENT, ENOTTY, EFAULT, EINVAL, ENOMEM, ECONNABORTED, ENOTCONN, ETIMEDOUT, EBUSY, 524};
     for (const int error_number : errors) {
         const Error error = ccp::explain("/dev/sev", Command::pdh_gen, error_number, dev_sev::no_firmware_call);
         CHECK(std::string_view{error.what()}.starts_with("/dev/sev: "));

@@ -13,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 import unittest.mock
 import uuid
@@ -245,6 +246,13 @@ def judged_launch():
     return FIXTURES / "attest/owner-policy.json", FIXTURES / "attest/bundle.json", bytes.fromhex(launch["tik"]), "2026-06-01T00:00:00Z"
 
 
+def wait_until(condition, failure, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, failure
+        time.sleep(0.02)
+
+
 class EmulatedDevice:
     """A chip of its own and what belongs to it; while it is served, every program that is started gets it as /dev/sev."""
 
@@ -283,6 +291,24 @@ class EmulatedDevice:
             if server.poll() is None:
                 server.kill()
                 server.wait()
+
+    @contextlib.contextmanager
+    def cuse(self, *options):
+        """Makes it the real character device /dev/sev (root, and a kernel with CUSE); stops with SIGTERM at the end and wants exit status 0, and the device gone."""
+        server = subprocess.Popen([self.emulator, "cuse", "--state", self.state, *map(str, options)], stdout=subprocess.PIPE)
+        try:
+            assert server.stdout.readline().startswith(b"serving "), "sev-emulator cuse did not begin"
+            wait_until(lambda: os.path.exists("/dev/sev"), "/dev/sev did not appear")
+            yield server
+            if server.poll() is None:
+                server.terminate()
+                assert server.wait(30) == 0, "sev-emulator cuse did not end well"
+            wait_until(lambda: not os.path.exists("/dev/sev"), "/dev/sev did not go away")
+        finally:
+            if server.poll() is None:
+                server.kill()
+            server.wait()
+            server.stdout.close()
 
     def environment(self):
         """What sev-emulator run gives a program, for programs started in another way."""
