@@ -130,6 +130,7 @@ void check(const XenGuestConfig& config) {
     for (const auto* path : {&config.kernel, &config.ramdisk, &config.hvmloader, &config.system_firmware, &config.acpi_firmware, &config.smbios_firmware})
         if (*path && ((*path)->empty() || (*path)->find('\0') != std::string::npos)) refuse("a file name", "is empty or has a NUL inside");
     if (config.ramdisk && !config.kernel) refuse("ramdisk", "is there without a kernel");
+    if (config.type == XenGuestType::hvm && config.cmdline && !config.kernel) refuse("command line", "is there without a kernel: libxl starts no such HVM guest");
     if (config.type == XenGuestType::pvh) check_pvh(config);
     else if (config.vga == XenVga::none && config.video_kib != 0) refuse("video memory", fmt::format("is {} KiB, and the guest has no VGA", config.video_kib));
 }
