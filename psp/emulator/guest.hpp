@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "psp/emulator/asid_table.hpp"
+#include "psp/emulator/loaded_ranges.hpp"
 #include "psp/emulator/memory_cipher.hpp"
 #include "psp/keys.hpp"
 
@@ -27,6 +28,8 @@ struct Guest {
     std::unique_ptr<MemoryCipher> cipher;
     Sha256 running_digest;                   // LD while in LUPDATE
     Digest launch_digest{}, measure{};       // final from LSECRET on
+    LoadedRanges loaded;                     // with Options::plain_after_finish
+    bool plain = false;                      // its memory is no longer encrypted
 
     bool active() const noexcept { return raw(asid) != 0; }
     /// DECOMMISSION and SHUTDOWN: nothing of the guest is left.
@@ -36,6 +39,7 @@ struct Guest {
         key.reset();
         transport.reset();
         cipher.reset();
+        loaded.clear();
         running_digest = Sha256{};
         launch_digest = {};
         measure = {};

@@ -90,6 +90,7 @@ Status Machine::launch_update_data(Invocation& in, Guest& guest) {
     const auto memory = in.target(0x08, length, MemoryCipher::block_bytes);
     if (memory.empty()) return Status::invalid_address;
     measure_and_encrypt(guest.running_digest, cipher_of(guest), in.address(0x08), memory);
+    note_loaded(guest, in.address(0x08), length);
     return Status::success;
 }
 
@@ -98,6 +99,7 @@ Status Machine::launch_update_vmsa(Invocation& in, Guest& guest) {
     const auto memory = in.target(0x08, page_bytes, page_bytes);
     if (memory.empty()) return Status::invalid_address;
     measure_and_encrypt(guest.running_digest, cipher_of(guest), in.address(0x08), memory);
+    note_loaded(guest, in.address(0x08), page_bytes);
     return Status::success;
 }
 
@@ -138,10 +140,28 @@ Status Machine::launch_secret(Invocation& in, Guest& guest) {
     if (!equal_in_constant_time(mac, header.mac)) return Status::bad_measurement;
     aes128_ctr(guest.transport->tek.reveal(), header.iv, data.reveal(), data.writable());
     write_encrypted(cipher_of(guest), in.address(0x18), data.reveal(), to);
+    note_loaded(guest, in.address(0x18), guest_length);
     return Status::success;
 }
 
-Status Machine::launch_finish(Invocation&, Guest& guest) {
+void Machine::note_loaded(Guest& guest, SystemAddress at, std::uint64_t length_bytes) const {
+    if (options_.plain_after_finish) guest.loaded.add(raw(at), length_bytes);
+}
+
+bool Machine::decrypt_loaded(Invocation& in, Guest& guest) const {
+    const auto memory_of = [&in](const auto& piece) { return in.memory_at(piece.first, piece.second - piece.first); };
+    const auto& pieces = guest.loaded.pieces();
+    if (std::ranges::any_of(pieces, [&](const auto& piece) { return memory_of(piece).empty(); })) return false;
+    for (const auto& piece : pieces) read_decrypted(cipher_of(guest), SystemAddress{piece.first}, memory_of(piece), memory_of(piece));
+    return true;
+}
+
+Status Machine::launch_finish(Invocation& in, Guest& guest) {
+    if (options_.plain_after_finish) {
+        if (!decrypt_loaded(in, guest)) return Status::invalid_address;
+        guest.loaded.clear();
+        guest.plain = true;
+    }
     guest.transport.reset();
     guest.state = GuestState::running;
     return Status::success;

@@ -107,7 +107,11 @@ private:
     Status attestation(Invocation& in, Guest& guest);
 
     /// Key of the memory's cipher, or nullptr where memory stays as it is.
-    MemoryCipher* cipher_of(Guest& guest) const noexcept { return options_.encrypt_memory ? guest.cipher.get() : nullptr; }
+    MemoryCipher* cipher_of(Guest& guest) const noexcept { return options_.encrypt_memory && !guest.plain ? guest.cipher.get() : nullptr; }
+    /// Notes memory that the launch has just encrypted.
+    void note_loaded(Guest& guest, SystemAddress at, std::uint64_t length_bytes) const;
+    /// LAUNCH_FINISH with Options::plain_after_finish. False, with nothing changed, when a part of the memory is not there any more.
+    bool decrypt_loaded(Invocation& in, Guest& guest) const;
 
     const Chip chip_;
     const P384Key cek_;

@@ -53,14 +53,14 @@ sockaddr_un address_of(const Path& path) {
 
 const sockaddr* generic(const sockaddr_un& address) { return static_cast<const sockaddr*>(static_cast<const void*>(&address)); }
 
-Fd new_socket(const Path& path) {
-    Fd out{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+Fd new_socket(const Path& path, int type) {
+    Fd out{::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)};
     if (!out) failed(path, "socket", errno);
     return out;
 }
 
 /// Removes a socket file that a server left behind.
-void clear_way(const Path& path, const sockaddr_un& address) {
+void clear_way(const Path& path, const sockaddr_un& address, int type) {
     struct stat status {};
     if (::lstat(path.c_str(), &status) != 0) {
         if (errno == ENOENT) return;
@@ -68,7 +68,7 @@ void clear_way(const Path& path, const sockaddr_un& address) {
     }
     if (!S_ISSOCK(status.st_mode))
         throw Error{Fault::usage, fmt::format("{}: exists and is no socket", printable(path.string(), 4096)), "name a path that is free"};
-    const Fd probe = new_socket(path);
+    const Fd probe = new_socket(path, type);
     if (::connect(probe.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED)
         throw Error{Fault::usage, fmt::format("{}: is served already", printable(path.string(), 4096)),
                     "name another path, or use that server: sev-emulator run --socket PATH -- PROGRAM"};
@@ -118,10 +118,10 @@ bool send_packet(const Fd& socket, ByteView bytes, std::chrono::milliseconds dea
     }
 }
 
-Fd listen_on(const Path& path) {
+Fd listen_on(const Path& path, int type) {
     const sockaddr_un address = address_of(path);
-    clear_way(path, address);
-    Fd listener = new_socket(path);
+    clear_way(path, address, type);
+    Fd listener = new_socket(path, type);
     // Nobody can connect before listen(), so the mode is right from the first moment that counts.
     if (::bind(listener.get(), generic(address), sizeof address) != 0) failed(path, "bind", errno);
     if (::chmod(path.c_str(), 0600) != 0 || ::listen(listener.get(), 64) != 0) {

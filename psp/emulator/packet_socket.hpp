@@ -3,6 +3,8 @@
 #include <chrono>
 #include <optional>
 
+#include <sys/socket.h>
+
 #include "base/file.hpp"
 
 namespace sev::psp::emulator {
@@ -19,9 +21,9 @@ Received receive_packet(const Fd& socket, std::size_t limit_bytes, std::optional
 /// False when the other end is gone or does not take it in time. Never raises SIGPIPE, whatever flags the other end set on a shared descriptor.
 bool send_packet(const Fd& socket, ByteView bytes, std::chrono::milliseconds deadline);
 
-/// A listening SOCK_SEQPACKET socket, mode 0600. A socket file that nobody answers is replaced. Throws Error{Fault::usage} when somebody answers,
+/// A listening Unix socket, mode 0600. A socket file that nobody answers is replaced. Throws Error{Fault::usage} when somebody answers,
 /// when `path` is no socket, or longer than a socket's address can be (107 bytes); Error{Fault::system} otherwise.
-Fd listen_on(const Path& path);
+Fd listen_on(const Path& path, int type = SOCK_SEQPACKET);
 
 /// Whether the process at the other end runs as this user or as root.
 bool peer_is_ours(const Fd& socket);

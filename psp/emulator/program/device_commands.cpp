@@ -40,7 +40,19 @@ Answer run(const Arguments& given, cli::Console&) {
 Answer serve(const Arguments& given, cli::Console& console) {
     ServeOptions options;
     options.device = device_of(given);
-    options.socket = given.text("--socket");
+    options.socket = given.text_if("--socket").value_or("");
+    options.mailbox = given.text_if("--mailbox").value_or("");
+    options.memory = given.text_if("--memory").value_or("");
+    options.transcript = given.text_if("--transcript").value_or("");
+    options.plain_after_finish = given.has("--plain-after-finish");
+    if (options.socket.empty() == options.mailbox.empty())
+        throw Error{sev::Fault::usage, "serve wants one of --socket and --mailbox", "--socket for a /dev/sev, --mailbox for a virtual machine's PSP"};
+    if (options.mailbox.empty() != options.memory.empty())
+        throw Error{sev::Fault::usage, "--mailbox and --memory go together", "--memory is the file that backs the machine's RAM"};
+    for (const std::string_view option : {"--transcript", "--plain-after-finish"})
+        if (given.has(option) && options.mailbox.empty()) throw Error{sev::Fault::usage, fmt::format("{} is for --mailbox alone", option)};
+    for (const std::string_view option : {"--timeout", "--permit"})
+        if (given.has(option) && !options.mailbox.empty()) throw Error{sev::Fault::usage, fmt::format("{} is for --socket alone", option)};
     if (const auto descriptor = given.number_if("--ready-fd", 0, std::numeric_limits<int>::max())) options.ready_fd = static_cast<int>(*descriptor);
     serve(options, console);
     return Answer::yes;
@@ -54,7 +66,7 @@ Answer cuse(const Arguments& given, cli::Console& console) {
 constexpr Argument state_option{.name = "--state", .kind = Kind::directory, .metavar = "DIR", .help = "Directory of the chip, made by sev-emulator create.", .required = true};
 constexpr Argument fault_option{.name = "--fault", .metavar = "COMMAND=STATUS",
                                 .help = "Let a command of the firmware fail with a status, by name or number, or hang. \",skip=N\": after N that pass; \",count=N\": N times "
-                                        "(0, the default: always).",
+                                        "(default 1; 0: always).",
                                 .repeated = true};
 constexpr Argument timeout_option{.name = "--timeout", .kind = Kind::number, .metavar = "MS", .help = "How long the driver waits for one command (default 100000)."};
 constexpr Argument permit_option{.name = "--permit", .kind = Kind::choice, .metavar = "WHO",
@@ -74,7 +86,12 @@ constexpr std::array run_arguments{
 };
 constexpr std::array serve_arguments{
     state_option,
-    Argument{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where to listen. Only this user and root can connect.", .required = true},
+    Argument{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where to listen for programs. Only this user and root can connect."},
+    Argument{.name = "--mailbox", .kind = Kind::path, .metavar = "PATH", .help = "Where to listen for a virtual machine instead, and be its PSP."},
+    Argument{.name = "--memory", .kind = Kind::path, .metavar = "FILE", .help = "With --mailbox: the file that backs the virtual machine's RAM."},
+    Argument{.name = "--transcript", .kind = Kind::path, .metavar = "FILE", .help = "With --mailbox: append a line for each command to this file."},
+    Argument{.name = "--plain-after-finish", .kind = Kind::flag,
+             .help = "With --mailbox: decrypt a guest's memory at LAUNCH_FINISH, so that it runs where the machine cannot do that. From then on nothing of it is encrypted."},
     Argument{.name = "--ready-fd", .kind = Kind::number, .metavar = "FD", .help = "Descriptor on which to write READY=1 once programs can connect."},
     fault_option,
     timeout_option,
@@ -106,8 +123,10 @@ const cli::Command run_command{
 
 const cli::Command serve_command{
     .name = "serve",
-    .summary = "keep one platform for many programs, on a Unix socket",
-    .text = "Keeps one platform for many programs, until SIGTERM; commands that are running end first. Programs reach it by sev-emulator run --socket PATH.",
+    .summary = "keep one platform for many programs, or for a virtual machine, on a Unix socket",
+    .text = "Keeps one platform for many programs, until SIGTERM; commands that are running end first. Programs reach it by sev-emulator run --socket PATH.\n\n"
+            "With --mailbox it is the PSP of a virtual machine: QEMU with the device psp-mailbox, whose RAM is backed by the file of --memory. One machine at a time; "
+            "its connection is a power cycle.",
     .example = "sev-emulator serve --state ./psp --socket ./psp.sock",
     .arguments = serve_arguments,
     .run = serve,

@@ -59,11 +59,16 @@ int run_program(const RunOptions& options);
 
 struct ServeOptions {
     DeviceChoice device;
-    std::string socket;
+    std::string socket;              // of a /dev/sev
+    std::string mailbox, memory;     // or, in its place, of a virtual machine's PSP, and the file that backs its RAM
+    std::string transcript;          // of the mailbox: a file, empty for none
+    bool plain_after_finish = false; // Options::plain_after_finish
     int ready_fd = -1;
 };
 /// Serves until SIGTERM or SIGINT.
 void serve(const ServeOptions& options, cli::Console& console);
+/// The mailbox's part of it: serves until `stop_fd` is readable; calls `ready` once a machine can connect.
+void serve_mailbox(const ServeOptions& options, int stop_fd, cli::Console& console, const std::function<void()>& ready);
 
 struct CuseOptions {
     DeviceChoice device;

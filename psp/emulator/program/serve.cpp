@@ -35,6 +35,10 @@ void serve(const ServeOptions& options, cli::Console& console) {
     if (options.ready_fd >= 0 && ::fcntl(options.ready_fd, F_SETFD, FD_CLOEXEC) != 0)
         throw Error{sev::Fault::usage, fmt::format("--ready-fd {}: is not open", options.ready_fd)};
 
+    if (!options.mailbox.empty()) {
+        serve_mailbox(options, signals.get(), console, [&] { tell_ready(options.ready_fd); });
+        return;
+    }
     Platform platform{options.device, {}};
     const Path socket = std::filesystem::absolute(options.socket).lexically_normal();
     DeviceServerOptions server_options{.socket = socket, .permit = parse_permit(options.device.permit)};
