@@ -6,5 +6,6 @@ namespace sev::relay {
 
 extern const cli::Command fetch_cek_command;
 extern const cli::Command fetch_ca_command;
+extern const cli::Command exchange_command;
 
 } // namespace sev::relay

@@ -22,7 +22,13 @@ void Configuration::read(const Path& path) {
     const auto seconds = [](std::uint64_t count) { return std::chrono::seconds{static_cast<std::int64_t>(count)}; };
     if (object.has("deadline_seconds")) settings.deadline = seconds(object.number("deadline_seconds", 86400));
     if (object.has("missing_hours")) settings.missing_for = seconds(3600 * object.number("missing_hours", 168));
+    owner.url = object.string_or("owner_url", owner.url);
+    owner_ca_file = object.string_or("owner_cacert", owner_ca_file.string());
+    network.certificate = object.string_or("owner_cert", network.certificate.string());
+    network.key = object.string_or("owner_key", network.key.string());
+    if (object.has("owner_deadline_seconds")) owner.deadline = seconds(object.number("owner_deadline_seconds", 3600));
     object.done();
+    if (!owner.url.empty()) within(what + ": owner_url", [&] { check_owner_url(owner.url); });
     endorsement::check_pattern(settings.servers.cek, "{id}", what + ": cek_url");
     endorsement::check_pattern(settings.servers.ca, "{product}", what + ": ca_url");
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
-#include <cmath>
-#include <cstdlib>
 #include <thread>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "attest/relay/program/commands.hpp"
 #include "attest/relay/program/configuration.hpp"
+#include "attest/relay/program/environment.hpp"
 #include "base/json.hpp"
 
 namespace sev::relay {
@@ -18,26 +16,6 @@ using cli::Answer;
 using cli::Argument;
 using cli::Arguments;
 using cli::Kind;
-
-constexpr const char* default_configuration = "/etc/xen-sev/relay.json";
-
-std::string environment(std::initializer_list<const char*> names) {
-    for (const char* const name : names)
-        if (const char* const value = std::getenv(name); value && *value) return value;
-    return {};
-}
-
-/// What the environment says, below the configuration file and the options. No other file of the relay reads it.
-Configuration from_environment() {
-    Configuration out;
-    out.network.proxy = environment({"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"});
-    out.network.no_proxy = environment({"no_proxy", "NO_PROXY"});
-    out.network.ca_file = environment({"SSL_CERT_FILE"});
-    out.network.user_agent = "sev-relay/" XEN_SEV_VERSION;
-    return out;
-}
-
-Path default_cache() { return endorsement::default_directory(::geteuid() == 0, environment({"XDG_CACHE_HOME"}), environment({"HOME"})); }
 
 Clock system_clock() {
     return {.now = [] { return std::chrono::floor<Milliseconds>(std::chrono::system_clock::now()); },
@@ -49,16 +27,12 @@ Clock system_clock() {
                 }};
 }
 
-Milliseconds milliseconds(double seconds) { return Milliseconds{std::llround(seconds * 1000)}; }
-
 Configuration configuration_of(const Arguments& given) {
-    Configuration out = from_environment();
-    if (given.has("--config") || std::filesystem::exists(default_configuration)) out.read(given.has("--config") ? given.text("--config") : default_configuration);
+    Configuration out = read_configuration(given);
     if (given.has("--cek-url")) out.settings.servers.cek = given.text("--cek-url");
     if (given.has("--ca-url")) out.settings.servers.ca = given.text("--ca-url");
     endorsement::check_pattern(out.settings.servers.cek, "{id}", "--cek-url");
     endorsement::check_pattern(out.settings.servers.ca, "{product}", "--ca-url");
-    if (given.has("--proxy")) out.network.proxy = given.text("--proxy") == "none" ? "" : given.text("--proxy");
     if (given.has("--cacert")) out.network.ca_file = given.text("--cacert");
     if (!out.network.ca_file.empty()) static_cast<void>(open_regular(out.network.ca_file)); // says now, and clearly, that it cannot be read
     if (const auto seconds = given.real_if("--deadline", 0.001, 86400)) out.settings.deadline = milliseconds(*seconds);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sev-relay: fetches AMD's certificates. It trusts nothing, and is trusted with nothing: it can only delay or deny.
+// sev-relay: fetches AMD's certificates, and carries exchanges with a guest owner. It trusts nothing, and is trusted with nothing: it can only delay or deny.
 #include <array>
 #include <csignal>
 
@@ -15,11 +15,12 @@ namespace {
 constexpr std::array table{
     &fetch_cek_command,
     &fetch_ca_command,
+    &exchange_command,
 };
 
 constexpr cli::Program program{
     .name = "sev-relay",
-    .summary = "fetch AMD's certificates for a SEV platform",
+    .summary = "fetch AMD's certificates, and carry messages to a guest owner",
     .description = manual::description,
     .sections = manual::sections,
     .closing = manual::closing,

@@ -19,6 +19,9 @@ A server's
 and a back-off that doubles with each failure up to an hour, are obeyed by all processes that share the cache; no server is left alone for more than a day.
 .Pp
 The path of the stored file is printed.
+.Pp
+.Cm exchange
+carries one message to a guest owner's service and the answer back, for a host that has no network of its own.
 )";
 
 inline constexpr std::string_view sections = R"(.Sh MISSING ENDORSEMENTS
@@ -58,7 +61,9 @@ Settings: an object with
 .Dq format
 (xen-sev/relay),
 .Dq version
-(1), and any of cek_url, ca_url, proxy, no_proxy, cacert, cache, deadline_seconds, missing_hours.
+(1), and any of cek_url, ca_url, proxy, no_proxy, cacert, cache, deadline_seconds, missing_hours; for
+.Cm exchange
+any of owner_url, owner_cacert, owner_cert, owner_key, owner_deadline_seconds.
 .It Pa ca/PRODUCT.cert , Pa cek/ID.cert , Pa cek/key-FINGERPRINT.cert
 In the cache: certificates, as AMD publishes them.
 .It Pa ca/PRODUCT.missing , Pa cek/ID.missing , Pa server/HOST.wait , Pa lock/
@@ -70,7 +75,7 @@ runs.
 .Sh EXIT STATUS
 .Bl -tag -width Ds
 .It 0
-The certificate is in the cache and verified.
+The certificate is in the cache and verified; the answer is printed.
 .It 1
 It is not to be had: the server says that it has none.
 .It 2
