@@ -6,35 +6,10 @@
 
 #include <fmt/format.h>
 
+#include "console/layout.hpp"
+
 namespace sev::cli {
 namespace {
-
-constexpr std::size_t columns = 80;
-
-/// Words of `text` in lines of at most `columns`, each after `indent` blanks; the first line starts at column `at`.
-std::string wrap(std::string_view text, std::size_t indent, std::size_t at) {
-    std::string out;
-    bool first_in_line = true;
-    while (!text.empty()) {
-        const auto blank = std::min(text.find_first_of(" \n"), text.size());
-        const std::string_view word = text.substr(0, blank);
-        text.remove_prefix(std::min(blank + 1, text.size()));
-        if (word.empty()) continue;
-        if (!first_in_line && at + 1 + word.size() > columns) {
-            out += "\n" + std::string(indent, ' ');
-            at = indent;
-            first_in_line = true;
-        }
-        if (!first_in_line) {
-            out += ' ';
-            ++at;
-        }
-        out += word;
-        at += word.size();
-        first_in_line = false;
-    }
-    return out;
-}
 
 std::string spelled(const Argument& argument) {
     if (argument.kind == Kind::program) return fmt::format("-- {}", argument.metavar);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "console/layout.hpp"
 #include "sevctl/certificate_cache.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
@@ -163,7 +164,7 @@ Answer run(const Arguments& given, Console& console) {
     std::string text;
     const auto done = [&](std::string_view what, const Authority& authority, const Digest& fingerprint, const Path& file) {
         stored.push_back({{"what", what}, {"product", psp::name(authority.product())}, {"root", authority.root.label}, {"fingerprint", hex(fingerprint)}, {"file", file.string()}});
-        text += fmt::format("{} of {} ({}): {}\n", what == "ca" ? "ASK and ARK" : "CEK", psp::name(authority.product()), authority.root.label, shown(file));
+        text += fmt::format("{} of {} ({}):\n    {}\n", what == "ca" ? "ASK and ARK" : "CEK", psp::name(authority.product()), authority.root.label, shown(file));
     };
     for (const Authority& authority : authorities) {
         store.put_ca(authority);
@@ -180,7 +181,7 @@ Answer run(const Arguments& given, Console& console) {
         result["stored"] = std::move(stored);
         console.print(result);
     } else {
-        console.print(text);
+        console.print(fit(text));
     }
     return Answer::yes;
 }

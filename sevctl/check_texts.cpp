@@ -67,6 +67,8 @@ bool fits(std::string_view pattern, std::string_view check) {
 
 } // namespace
 
+std::span<const CheckText> all_check_texts() { return texts; }
+
 const CheckText* find_check_text(std::string_view check) {
     const auto found = std::ranges::find_if(texts, [&](const CheckText& text) { return fits(text.check, check); });
     return found == texts.end() ? nullptr : &*found;

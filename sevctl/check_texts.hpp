@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <span>
 #include <string_view>
 
 namespace sev::cli {
@@ -11,5 +12,7 @@ struct CheckText {
 };
 /// Finds "launch.digest", and "chain.pek.curve" through its pattern; nullptr for a check that does not exist.
 const CheckText* find_check_text(std::string_view check);
+/// All of them, patterns as they are.
+std::span<const CheckText> all_check_texts();
 
 } // namespace sev::cli

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "attest/reference.hpp"
+#include "console/layout.hpp"
 #include "launch/image_layout.hpp"
 #include "ovmf-measure/launch_digest.hpp"
 #include "sevctl/commands.hpp"
@@ -90,7 +91,7 @@ attest::LaunchDescriptor descriptor_of(attest::GuestKind kind, std::vector<attes
 std::string region_lines(const std::vector<attest::Region>& regions) {
     std::string out;
     for (const attest::Region& region : regions)
-        out += fmt::format("  {:<16} {:>12} {:>10}  {}\n", region.label, region.gpa ? fmt::format("{:#x}", psp::raw(*region.gpa)) : "-", region.length_bytes, hex(region.sha256));
+        out += fmt::format("  {:<24} {:>18} {:>12}\n    sha256 {}\n", region.label, region.gpa ? fmt::format("{:#x}", psp::raw(*region.gpa)) : "-", region.length_bytes, hex(region.sha256));
     return out;
 }
 
@@ -140,7 +141,7 @@ Answer measure_qemu(const Arguments& given, Console& console) {
     std::string text = fmt::format("launch digest {}\n\nmeasured, in this order:\n{}", hex(digest), region_lines(descriptor.regions));
     text += "\nwhat the digest does not say:\n";
     for (const auto& finding : findings) text += fmt::format("  {}: {}{}{}\n", finding.id, finding.text, finding.remedy.empty() ? "" : " -> ", finding.remedy);
-    console.print(text);
+    console.print(fit(text));
     return Answer::yes;
 }
 
@@ -211,7 +212,7 @@ Answer measure_image(const Arguments& given, Console& console) {
     std::string text = fmt::format("launch digest {}\n\nmeasured, in this order:\n{}", hex(reference.digest), region_lines(descriptor.regions));
     if (!reference.uncovered.empty()) text += "\nwhat the digest does not say:\n";
     for (const std::string& line : reference.uncovered) text += fmt::format("  {}\n", line);
-    console.print(text);
+    console.print(fit(text));
     return Answer::yes;
 }
 

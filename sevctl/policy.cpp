@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "attest/reference.hpp"
+#include "console/layout.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
 #include "sevctl/time.hpp"
@@ -42,17 +43,17 @@ Answer lint(const Arguments& given, Console& console) {
         return fatal ? Answer::no : Answer::yes;
     }
     std::string text;
-    for (const auto& one : references) text += fmt::format("reference {}: {}\n", one.name, hex(one.digest));
+    for (const auto& one : references) text += fmt::format("reference {}:\n    {}\n", one.name, hex(one.digest));
     for (const auto& one : findings) text += fmt::format("{}: {}: {}{}{}\n", one.fatal ? "FATAL" : "note", one.id, one.text, one.remedy.empty() ? "" : " -> ", one.remedy);
     text += fatal ? "this policy can never trust anything\n" : "this policy can be met\n";
-    console.print(text);
+    console.print(fit(text));
     return fatal ? Answer::no : Answer::yes;
 }
 
 Answer show(const Arguments& given, Console& console) {
     const attest::OwnerPolicy policy = attest::OwnerPolicy::load(given.text("POLICY"));
     if (!console.json()) {
-        console.print(attest::show(policy));
+        console.print(fit(attest::show(policy)));
         return Answer::yes;
     }
     json::Value result = result_of(given);
@@ -77,7 +78,7 @@ Answer diff(const Arguments& given, Console& console) {
         }
         console.print(result);
     } else {
-        for (const auto& one : differences) console.print(fmt::format("{}: {} -> {}\n", one.path, text_or(one.left), text_or(one.right)));
+        for (const auto& one : differences) console.print(fit(fmt::format("{}: {} -> {}\n", one.path, text_or(one.left), text_or(one.right))));
     }
     return differences.empty() ? Answer::yes : Answer::no;
 }

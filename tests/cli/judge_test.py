@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import json
+import re
 import shutil
 import struct
 import unittest
 
-from support import CHAIN, FIRMWARE, FIXTURES, REPORT, Case, judged_launch, kernel_table, sevctl
+from support import CHAIN, FIRMWARE, FIXTURES, REPORT, ROOT, Case, judged_launch, kernel_table, sevctl
 
 
 def padded(data):
@@ -146,6 +147,32 @@ class Explain(Case):
         self.assertIn("(advisory)", self.ok("explain", "CVE-2019-9836"))
         for word in ("", "chain.xyz.curve", "0x7fff", "launch", "chain..curve", "chain.*.curve"):
             self.trouble("explain", word)
+
+    def test_every_check_of_status_is_explained_by_its_page(self):
+        pages = [page for page in (ROOT / "docs/checks").glob("*.md") if page.stem != "README"]
+        self.assertGreater(len(pages), 30)
+        for page in pages:
+            told = json.loads(self.ok("explain", page.stem, "--json"))
+            self.assertEqual((told["kind"], told["name"]), ("host-check", page.stem))
+            text = page.read_text()
+            # every sentence of the page, and nothing besides the headings
+            sections = dict(re.findall(r"^## (.*?)\n\n(.*?)\n*(?=^## |\Z)", text, re.S | re.M))
+            self.assertEqual(told["remedy"], sections["What to do"])
+            title = text.splitlines()[0].removeprefix(f"# {page.stem}: ")
+            self.assertEqual(told["meaning"], f"Passes when {title}.\n\nWhat is looked at: {sections['What is looked at']}\n\nWhy it fails: {sections['Why it fails']}")
+            shown = self.ok("explain", page.stem)
+            self.assertTrue(shown.startswith(f"{page.stem} (check of sevctl status)\n"))
+            for said in (title, sections["What is looked at"], sections["Why it fails"], sections["What to do"]):
+                self.assertIn(" ".join(said.split()), " ".join(shown.split()))
+
+    def test_near_matches(self):
+        for word, near in (("bios-smeee", "bios-smee"), ("BIOS-SEV-ES-ASID", "bios-sev-es-asids"), ("es-asids", "bios-sev-es-asids"), ("BAD_MEASURMENT", "BAD_MEASUREMENT"),
+                           ("launch.diget", "launch.digest"), ("chain.pek.curv", "chain.pek.curve"), ("CVE-2019-983", "CVE-2019-9836")):
+            done = sevctl("explain", word)
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertRegex(done.stderr.decode(), rf"(?m)^sevctl: hint: did you mean (.*, )?{re.escape(near)}\b")
+        for word in ("", "x", "nothing-like-it-at-all", "x" * 200):
+            self.assertIn("hint: checks are named", sevctl("explain", word).stderr.decode())
 
     def test_every_check_of_a_verdict_is_explained(self):
         policy, bundle, _, at = judged_launch()

@@ -30,7 +30,7 @@ class Schemas(Case):
     @unittest.skipUnless(jsonschema, "SKIPPED: python3-jsonschema is not installed, no output was held against its schema")
     def test_outputs(self):
         commands = table()
-        more = [("explain", [word], 0) for word in ("BAD_MEASUREMENT", "launch.digest", "CVE-2019-9836")]
+        more = [("explain", [word], 0) for word in ("BAD_MEASUREMENT", "launch.digest", "CVE-2019-9836", "bios-smee")]
         seen = set()
         speaking = {name for name, command in commands.items() if any(argument["name"] == "--json" for argument in command["arguments"])}
         for name, words, status in itertools.chain(invocations(self), more):
