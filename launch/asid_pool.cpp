@@ -34,10 +34,36 @@ void AsidPool::release(psp::Asid asid) {
     --in_use_;
 }
 
-void AsidPool::retire(psp::Asid /*asid*/) {
+void AsidPool::retire(psp::Asid asid) {
     const std::scoped_lock lock{mutex_};
     --in_use_;
-    ++retired_;
+    retired_.insert(psp::raw(asid));
+}
+
+void AsidPool::set_aside(psp::Asid asid) {
+    const std::scoped_lock lock{mutex_};
+    const std::uint32_t value = psp::raw(asid);
+    if (value == 0 || value > range_.max || retired_.contains(value)) return;
+    half(clean_, value).erase(value);
+    half(dirty_, value).erase(value);
+    retired_.insert(value);
+}
+
+void AsidPool::restore(psp::Asid asid) {
+    const std::scoped_lock lock{mutex_};
+    if (retired_.erase(psp::raw(asid)) == 1) half(dirty_, psp::raw(asid)).insert(psp::raw(asid));
+}
+
+AsidPool::Half AsidPool::count(bool es) const {
+    const std::scoped_lock lock{mutex_};
+    Half out{.total = es ? range_.es_count() : range_.sev_count(), .clean = clean_[es ? 1 : 0].size(), .dirty = dirty_[es ? 1 : 0].size(), .retired = 0};
+    for (const std::uint32_t asid : retired_) out.retired += (asid < range_.min_sev) == es ? 1 : 0;
+    return out;
+}
+
+Error no_asid_free(const AsidPool& asids, bool es) {
+    return Error{Fault::system, fmt::format("no {} ASID is free ({} in use)", es ? "SEV-ES" : "SEV", asids.in_use()),
+                 es ? "stop a SEV-ES guest, or raise the BIOS setting 'SEV-ES ASID Space Limit'" : "stop a SEV guest, or lower the BIOS setting 'SEV-ES ASID Space Limit'"};
 }
 
 std::size_t AsidPool::in_use() const {
@@ -47,7 +73,7 @@ std::size_t AsidPool::in_use() const {
 
 std::size_t AsidPool::retired() const {
     const std::scoped_lock lock{mutex_};
-    return retired_;
+    return retired_.size();
 }
 
 } // namespace sev::launch

@@ -28,6 +28,15 @@ public:
     void release(psp::Asid asid);
     /// After a DEACTIVATE that failed: the ASID may still be in use, and stays out of circulation.
     void retire(psp::Asid asid);
+    /// One that an earlier run of the program left in a guest context: retired from the start. No effect outside the range.
+    void set_aside(psp::Asid asid);
+    /// A retired one whose DEACTIVATE came about after all: dirty now. No effect on any other.
+    void restore(psp::Asid asid);
+    struct Half {
+        std::size_t total = 0, clean = 0, dirty = 0, retired = 0;
+        std::size_t in_use() const noexcept { return total - clean - dirty - retired; }
+    };
+    Half count(bool es) const;
     std::size_t in_use() const;
     std::size_t retired() const;
 
@@ -36,7 +45,11 @@ private:
     AsidRange range_;
     mutable std::mutex mutex_;
     std::set<std::uint32_t> clean_[2], dirty_[2]; // [1] is the SEV-ES half
-    std::size_t in_use_ = 0, retired_ = 0;
+    std::set<std::uint32_t> retired_;
+    std::size_t in_use_ = 0;
 };
+
+/// Error{Fault::system} "no SEV-ES ASID is free (8 in use)", with what to do about it.
+Error no_asid_free(const AsidPool& asids, bool es);
 
 } // namespace sev::launch

@@ -2,10 +2,6 @@
 #include "launch/image_guest.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-
-#include <sys/mman.h>
 
 #include <fmt/format.h>
 
@@ -20,36 +16,22 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { retu
 
 /// Zeroed pages that hold [gpa, gpa + length_bytes); the first page may begin below gpa.
 struct ImageGuest::Piece {
-    Piece(psp::AddressSpace& address_space, psp::Gpa start, std::uint64_t length) : space{address_space}, gpa{start}, length_bytes{length} {
-        lead = psp::raw(start) % page_size;
-        mapped_bytes = round_up(lead + length, page_size);
-        void* const memory = ::mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) throw Error{Fault::system, fmt::format("guest memory of {} bytes: {}", mapped_bytes, std::strerror(errno))};
-        pages = {static_cast<std::uint8_t*>(memory), mapped_bytes};
-        ::madvise(memory, mapped_bytes, MADV_DONTDUMP); // a core file is no place for a guest; a kernel that cannot is no reason to stop
-        at = space.attach(pages);
-    }
-    Piece(const Piece&) = delete;
-    Piece& operator=(const Piece&) = delete;
-    ~Piece() {
-        space.detach(at);
-        ::munmap(pages.data(), mapped_bytes);
-    }
-    std::span<std::uint8_t> bytes() const { return pages.subspan(lead, length_bytes); }
+    Piece(psp::PageSource& source, psp::Gpa start, std::uint64_t length)
+        : gpa{start}, length_bytes{length}, lead{psp::raw(start) % page_size}, pages{source.allocate(round_up(lead + length, page_size))} {}
+    std::span<std::uint8_t> bytes() const { return pages->bytes().subspan(lead, length_bytes); }
+    psp::SystemAddress at() const { return pages->at(); }
     bool contains(std::uint64_t start, std::uint64_t length) const {
         const std::uint64_t offset = start - psp::raw(gpa);
         return start >= psp::raw(gpa) && offset <= length_bytes && length <= length_bytes - offset;
     }
     bool overlaps(std::uint64_t start, std::uint64_t length) const { return start < psp::raw(gpa) + length_bytes && psp::raw(gpa) < start + length; }
 
-    psp::AddressSpace& space;
     psp::Gpa gpa;
-    std::uint64_t length_bytes, lead = 0, mapped_bytes = 0;
-    std::span<std::uint8_t> pages;
-    psp::SystemAddress at{};
+    std::uint64_t length_bytes, lead;
+    std::unique_ptr<psp::Pages> pages;
 };
 
-ImageGuest::ImageGuest(const ImageLayout& layout, psp::AddressSpace& space) : layout_{layout}, space_{space} {
+ImageGuest::ImageGuest(const ImageLayout& layout, psp::PageSource& pages) : layout_{layout} {
     for (const ImagePart& part : layout_.parts) {
         const MappedFile file{part.file};
         const std::string what = fmt::format("part {} ({})", part.label, printable(part.file.string(), 4096));
@@ -59,7 +41,7 @@ ImageGuest::ImageGuest(const ImageLayout& layout, psp::AddressSpace& space) : la
             throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than {}", what, file.bytes().size(), std::min(length, ImageLayout::part_limit_bytes))};
         for (const auto& other : pieces_)
             if (other->overlaps(psp::raw(part.gpa), length)) throw Error{Fault::malformed, fmt::format("{}: overlaps the part at {:#x}", what, psp::raw(other->gpa))};
-        pieces_.push_back(std::make_unique<Piece>(space_, part.gpa, length));
+        pieces_.push_back(std::make_unique<Piece>(pages, part.gpa, length));
         std::ranges::copy(file.bytes(), pieces_.back()->bytes().begin());
         parts_.push_back({part.gpa, length});
     }
@@ -69,14 +51,14 @@ ImageGuest::ImageGuest(const ImageLayout& layout, psp::AddressSpace& space) : la
         if (std::ranges::any_of(pieces_, [&](const auto& piece) { return piece->contains(start, slot.length_bytes); })) continue;
         if (std::ranges::any_of(pieces_, [&](const auto& piece) { return piece->overlaps(start, slot.length_bytes); }))
             throw Error{Fault::malformed, fmt::format("slot {}: lies half inside a part or another slot, want inside one or apart", slot.name)};
-        pieces_.push_back(std::make_unique<Piece>(space_, slot.gpa, slot.length_bytes));
+        pieces_.push_back(std::make_unique<Piece>(pages, slot.gpa, slot.length_bytes));
     }
     if (layout_.vcpus > 0) {
         const auto vmsas = measure::qemu_vmsas(measure::vmsa_profile(layout_.vmsa_profile), layout_.vcpus, layout_.cpu, pieces_[part_count - 1]->bytes(), layout_.sev_features);
-        vmsa_pages_ = std::make_unique<Piece>(space_, psp::Gpa{}, vmsas.size() * page_size);
+        vmsa_pages_ = std::make_unique<Piece>(pages, psp::Gpa{}, vmsas.size() * page_size);
         for (std::size_t i = 0; i < vmsas.size(); ++i) {
             std::ranges::copy(vmsas[i], vmsa_pages_->bytes().subspan(i * page_size).begin());
-            vmsas_.push_back(vmsa_pages_->at + i * page_size);
+            vmsas_.push_back(vmsa_pages_->at() + i * page_size);
         }
     }
 }
@@ -92,7 +74,7 @@ const ImageGuest::Piece& ImageGuest::piece_with(psp::Gpa start, std::uint64_t le
 
 std::vector<Run> ImageGuest::locate(psp::Gpa start, std::uint64_t length_bytes) const {
     const Piece& piece = piece_with(start, length_bytes);
-    return {{.at = piece.at + piece.lead + (psp::raw(start) - psp::raw(piece.gpa)), .length_bytes = length_bytes}};
+    return {{.at = piece.at() + piece.lead + (psp::raw(start) - psp::raw(piece.gpa)), .length_bytes = length_bytes}};
 }
 
 void ImageGuest::read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const {
@@ -100,9 +82,17 @@ void ImageGuest::read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const
     std::ranges::copy(piece.bytes().subspan(psp::raw(start) - psp::raw(piece.gpa), out.size()), out.begin());
 }
 
-const ImageSlot* ImageGuest::slot(std::string_view name) const noexcept {
+std::optional<GuestSlot> ImageGuest::slot(std::string_view name) const {
     const auto found = std::ranges::find(layout_.slots, name, &ImageSlot::name);
-    return found == layout_.slots.end() ? nullptr : &*found;
+    if (found == layout_.slots.end()) return std::nullopt;
+    return GuestSlot{.name = found->name, .gpa = found->gpa, .length_bytes = found->length_bytes};
+}
+
+void ImageGuest::recheck() { require(!running_, "an image guest is checked before it runs"); }
+
+void ImageGuest::run() {
+    require(!running_, "an image guest is let run once");
+    running_ = true;
 }
 
 attest::LaunchDescriptor ImageGuest::descriptor() const {
@@ -123,7 +113,7 @@ attest::LaunchDescriptor ImageGuest::descriptor() const {
 
 std::uint64_t ImageGuest::measured_bytes() const noexcept {
     std::uint64_t total = vmsas_.size() * page_size;
-    for (const Loaded& part : parts_) total += part.length_bytes;
+    for (const GuestPart& part : parts_) total += part.length_bytes;
     return total;
 }
 

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/platform.hpp"
 
-#include <cerrno>
-#include <cstring>
-
-#include <sys/mman.h>
-
 #include <fmt/format.h>
 
 #include "psp/chain.hpp"
@@ -16,32 +11,22 @@ namespace {
 constexpr std::uint32_t tmr_bytes = 0x10'0000; // 1 MiB, aligned to its size. Source: SEV API, INIT.
 }
 
-InitialisedPlatform::InitialisedPlatform(psp::Firmware& firmware, psp::AddressSpace& space) : firmware_{firmware}, space_{space} {
+InitialisedPlatform::InitialisedPlatform(psp::Firmware& firmware, psp::PageSource& pages) : firmware_{firmware} {
     if (psp::run(firmware_, psp::GetPlatformStatus{}).state != psp::PlatformState::uninit) return;
-    void* const memory = ::mmap(nullptr, tmr_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw Error{Fault::system, fmt::format("trusted memory region of {} bytes: {}", tmr_bytes, std::strerror(errno))};
-    tmr_ = {static_cast<std::uint8_t*>(memory), tmr_bytes};
-    tmr_at_ = space_.attach(tmr_, tmr_bytes);
-    try {
-        psp::run(firmware_, psp::Init{.es = true, .tmr = tmr_at_, .tmr_length_bytes = tmr_bytes});
-        firmware_.flush_caches();
-        psp::run(firmware_, psp::DfFlush{});
-    } catch (...) {
-        space_.detach(tmr_at_);
-        ::munmap(tmr_.data(), tmr_.size());
-        throw;
-    }
+    auto tmr = pages.allocate(tmr_bytes, tmr_bytes);
+    psp::run(firmware_, psp::Init{.es = true, .tmr = tmr->at(), .tmr_length_bytes = tmr_bytes});
+    firmware_.flush_caches();
+    psp::run(firmware_, psp::DfFlush{});
+    tmr_ = std::move(tmr);
 }
 
 InitialisedPlatform::~InitialisedPlatform() {
-    if (tmr_.empty()) return;
+    if (!tmr_) return;
     try {
         psp::run(firmware_, psp::Shutdown{});
     } catch (const Error&) {
         // A PSP that does not answer any more cannot be shut down; nothing of ours depends on it now.
     }
-    space_.detach(tmr_at_);
-    ::munmap(tmr_.data(), tmr_.size());
 }
 
 attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level) {

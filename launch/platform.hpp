@@ -20,16 +20,14 @@ struct Endorsement {
 class InitialisedPlatform {
 public:
     /// Throws Error{Fault::firmware}. A platform that is already initialised is left as it is.
-    InitialisedPlatform(psp::Firmware& firmware, psp::AddressSpace& space);
+    InitialisedPlatform(psp::Firmware& firmware, psp::PageSource& pages);
     InitialisedPlatform(const InitialisedPlatform&) = delete;
     InitialisedPlatform& operator=(const InitialisedPlatform&) = delete;
     ~InitialisedPlatform();
 
 private:
     psp::Firmware& firmware_;
-    psp::AddressSpace& space_;
-    std::span<std::uint8_t> tmr_;
-    psp::SystemAddress tmr_at_{};
+    std::unique_ptr<psp::Pages> tmr_; // null: somebody else gave INIT
 };
 
 /// What the host says of its platform: PLATFORM_STATUS, PDH_CERT_EXPORT, GET_ID, and the endorsement's CEK in place of the unsigned one. Throws Error{Fault::malformed}

@@ -62,17 +62,20 @@ void GuestContext::destroy() {
 Started Started::start(psp::Firmware& firmware, AsidPool& asids, const psp::LaunchStart& command) {
     const bool es = command.policy.wants_es();
     const auto asid = asids.take(es, firmware);
-    if (!asid)
-        throw Error{Fault::system, fmt::format("no {} ASID is free ({} in use)", es ? "SEV-ES" : "SEV", asids.in_use()),
-                    es ? "stop a SEV-ES guest, or raise the BIOS setting 'SEV-ES ASID Space Limit'" : "stop a SEV guest, or lower the BIOS setting 'SEV-ES ASID Space Limit'"};
+    if (!asid) throw no_asid_free(asids, es);
+    return start(firmware, asids, *asid, command, [](psp::GuestHandle) {});
+}
+
+Started Started::start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command, const std::function<void(psp::GuestHandle)>& started) {
     std::optional<GuestContext> context;
     try {
         context.emplace(firmware, asids, psp::run(firmware, command));
+        started(context->handle());
     } catch (...) {
-        asids.release(*asid); // no guest context took it
+        asids.release(asid); // no guest context took it
         throw;
     }
-    context->activate(*asid);
+    context->activate(asid);
     return Started{std::move(*context)};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -74,6 +75,8 @@ class Started {
 public:
     /// Throws Error{Fault::firmware} with status and remedy, and Error{Fault::system} "no SEV-ES ASID is free (8 in use)"; nothing is left behind then.
     static Started start(psp::Firmware& firmware, AsidPool& asids, const psp::LaunchStart& command);
+    /// The same with an ASID taken before, which goes back to `asids` when this throws. `started` hears the handle before ACTIVATE is given.
+    static Started start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command, const std::function<void(psp::GuestHandle)>& started);
     psp::GuestHandle handle() const noexcept { return context_.handle(); }
     psp::Asid asid() const noexcept { return context_.asid(); }
     /// LAUNCH_UPDATE_DATA for [start, start + length_bytes), a command a contiguous run. Both are multiples of 16.

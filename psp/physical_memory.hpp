@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <map>
+#include <memory>
 #include <mutex>
 
 #include "psp/types.hpp"
@@ -15,13 +16,39 @@ public:
     virtual std::span<std::uint8_t> at(SystemAddress at, std::uint64_t length_bytes) = 0;
 };
 
+/// Zeroed pages that this process and the PSP both see, for as long as the object lives. A core file does not hold them.
+class Pages {
+public:
+    Pages() = default;
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+    virtual ~Pages() = default;
+    std::span<std::uint8_t> bytes() const noexcept { return bytes_; }
+    /// Where the PSP's transport finds them.
+    SystemAddress at() const noexcept { return at_; }
+
+protected:
+    std::span<std::uint8_t> bytes_;
+    SystemAddress at_{};
+};
+
+/// Where memory comes from that a PSP is to see. Thread-safe.
+class PageSource {
+public:
+    virtual ~PageSource() = default;
+    /// Throws Error{Fault::system} when there is not as much. `align_bytes` is a power of two ≥ 4096, of the address the PSP sees.
+    virtual std::unique_ptr<Pages> allocate(std::uint64_t size_bytes, std::uint64_t align_bytes = 4096) = 0;
+};
+
 /// An address space to which pieces of this process's memory are attached: guest images, foreign mappings, scratch pages. Thread-safe.
-class AddressSpace final : public PhysicalMemory {
+class AddressSpace final : public PhysicalMemory, public PageSource {
 public:
     std::span<std::uint8_t> at(SystemAddress at, std::uint64_t length_bytes) override;
     /// Makes `memory` visible at a free address whose alignment is `align_bytes` (a power of two ≥ 4096). The caller keeps it alive until `detach`.
     SystemAddress attach(std::span<std::uint8_t> memory, std::uint64_t align_bytes = 4096);
     void detach(SystemAddress at);
+    /// Anonymous memory of this process, attached. The address space outlives the pages.
+    std::unique_ptr<Pages> allocate(std::uint64_t size_bytes, std::uint64_t align_bytes = 4096) override;
 
 private:
     std::mutex mutex_;

@@ -9,7 +9,8 @@
 #include "attest/judge.hpp"
 #include "attest/protocol/bundle.hpp"
 #include "attest/secret_packet.hpp"
-#include "launch/image_launch.hpp"
+#include "launch/guest_launch.hpp"
+#include "launch/image_guest.hpp"
 #include "launch/platform.hpp"
 #include "psp/emulator/emulated_firmware.hpp"
 #include "sevctl/commands.hpp"
@@ -88,7 +89,7 @@ struct Views {
     Bytes host, guest;
 };
 
-Views look(psp::emulator::Emulator& emulator, psp::AddressSpace& space, const launch::ImageGuest& guest, const launch::ImageSlot& slot, psp::GuestHandle handle) {
+Views look(psp::emulator::Emulator& emulator, psp::AddressSpace& space, const launch::ImageGuest& guest, const launch::GuestSlot& slot, psp::GuestHandle handle) {
     const std::size_t length = std::min<std::size_t>(slot.length_bytes, 256);
     Views views{.host = Bytes(length), .guest = Bytes(length)};
     guest.read_as_host(slot.gpa, views.host);
@@ -150,7 +151,7 @@ Answer run(const Arguments& given, Console& console) {
     Host host{given};
     Story story{console};
     launch::ImageGuest guest{layout, host.space};
-    const launch::ImageSlot* const shown_slot = given.has("--show-slot") ? guest.slot(given.text("--show-slot")) : nullptr;
+    const auto shown_slot = given.has("--show-slot") ? guest.slot(given.text("--show-slot")) : std::nullopt;
     if (given.has("--show-slot") && !shown_slot) throw Error{Fault::usage, fmt::format("--show-slot {}: the layout has no such slot", printable(given.text("--show-slot")))};
     story.tell("host", "EMULATED PSP", fmt::format("{}: {}, firmware {}. Not AMD hardware: proves nothing about this machine (L0)", given.text("--state"), host.emulator->personality().title, host.emulator->personality().build.text()));
 
@@ -166,7 +167,7 @@ Answer run(const Arguments& given, Console& console) {
     const auto offer = carried(created.offer, "session offer");
     story.tell("owner", "session", fmt::format("policy {}; TEK and TIK stay here", offer.policy.text()));
 
-    launch::ImageLaunch launched{host.firmware, host.asids, guest, offer, evidence.build(), kind, story.host()};
+    launch::GuestLaunch launched{host.firmware, host.asids, guest, offer, evidence.build(), kind, story.host()};
     const psp::GuestHandle handle = launched.handle();
     const auto proof = carried(launched.evidence(), "launch evidence");
     if (const auto bundle = given.text_if("--bundle"))

@@ -29,8 +29,8 @@ constexpr std::string_view layout_text = R"({"format":"xen-sev/image-layout","ve
  "slots":[{"name":"initrd","gpa":"0x10000000","length":4096},{"name":"efi","gpa":"0x810000","length":3072}],
  "vcpus":2,"vmsa_profile":"kvm-legacy","cpu":"EPYC"})";
 
-struct Guest {
-    explicit Guest(Host& host, std::string_view text = layout_text) : image{(write(host, text), ImageLayout::load(host.directory / "guest.json")), host.space} {}
+struct TestGuest {
+    explicit TestGuest(Host& host, std::string_view text = layout_text) : image{(write(host, text), ImageLayout::load(host.directory / "guest.json")), host.space} {}
     static void write(Host& host, std::string_view text) {
         Bytes initrd(5000);
         for (std::size_t i = 4096; i < initrd.size(); ++i) initrd[i] = static_cast<std::uint8_t>(i * 13 + 5);
@@ -84,7 +84,7 @@ TEST_CASE("image guest: overlapping parts, half slots, empty and oversized files
     Host host;
     const auto build = [&](std::string_view text) {
         try {
-            Guest guest{host, text};
+            TestGuest guest{host, text};
         } catch (const Error& error) {
             return std::string{error.what()};
         }
@@ -101,9 +101,9 @@ TEST_CASE("image guest: overlapping parts, half slots, empty and oversized files
 
 TEST_CASE("image guest: what the PSP measures is the files' bytes, zero-padded, then the VMSAs") {
     Host host{"epyc-7003"}; // ATTESTATION came after Naples' 0.17
-    Guest guest{host};
+    TestGuest guest{host};
     const auto created = test::session_for(host, es_policy);
-    ImageLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::report, test::ignore};
+    GuestLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::report, test::ignore};
 
     // SHA-256 by OpenSSL alone, over the files as they are on disk
     Bytes expected = read_file(host.directory / "initrd", 1 << 20);
@@ -124,11 +124,11 @@ TEST_CASE("image guest: what the PSP measures is the files' bytes, zero-padded, 
 
 TEST_CASE("image guest: the host sees ciphertext from LAUNCH_UPDATE_DATA on") {
     Host host;
-    Guest guest{host};
+    TestGuest guest{host};
     const auto created = test::session_for(host, es_policy);
     Bytes before(8192), after(8192);
     guest.image.read_as_host(psp::Gpa{0xFFFFE000}, before);
-    const ImageLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore};
+    const GuestLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore};
     guest.image.read_as_host(psp::Gpa{0xFFFFE000}, after);
     CHECK(before == firmware_image());
     std::size_t same = 0;
@@ -139,7 +139,7 @@ TEST_CASE("image guest: the host sees ciphertext from LAUNCH_UPDATE_DATA on") {
 
 TEST_CASE("a whole launch: trusted, the secret goes in, and a tampered one gets none") {
     Host host;
-    Guest guest{host};
+    TestGuest guest{host};
     constexpr std::string_view secret = "correct horse battery staple";
     put(host.directory / "luks-key", secret);
     const auto policy = attest::OwnerPolicy::parse(owner_policy(host), "policy", host.directory.path());
@@ -152,7 +152,7 @@ TEST_CASE("a whole launch: trusted, the secret goes in, and a tampered one gets 
 
     SUBCASE("as the owner knows it") {
         auto created = attest::create_session(*platform_verdict.pdh, policy.session_policy(), "test");
-        ImageLaunch launched{host.firmware, host.asids, guest.image, created.offer, platform.build(), EvidenceKind::measurement, test::ignore};
+        GuestLaunch launched{host.firmware, host.asids, guest.image, created.offer, platform.build(), EvidenceKind::measurement, test::ignore};
         const auto handle = launched.handle();
         const auto judgement = attest::judge(std::move(created.session), platform, launched.evidence(), {.policy = policy, .references = references}, now());
         for (const auto& check : judgement.verdict.checks) CHECK_MESSAGE(check.passed, check.check << ": " << check.detail);
@@ -175,7 +175,7 @@ TEST_CASE("a whole launch: trusted, the secret goes in, and a tampered one gets 
         const auto at = guest.image.locate(psp::Gpa{0xFFFFE000 + 100}, 16)[0].at;
         host.space.at(at, 1)[0] ^= 1;
         auto created = attest::create_session(*platform_verdict.pdh, policy.session_policy(), "test");
-        ImageLaunch launched{host.firmware, host.asids, guest.image, created.offer, platform.build(), EvidenceKind::measurement, test::ignore};
+        GuestLaunch launched{host.firmware, host.asids, guest.image, created.offer, platform.build(), EvidenceKind::measurement, test::ignore};
         const auto judgement = attest::judge(std::move(created.session), platform, launched.evidence(), {.policy = policy, .references = references}, now());
         CHECK_FALSE(judgement.verdict.trusted());
         CHECK_FALSE(judgement.trusted.has_value());
@@ -188,11 +188,11 @@ TEST_CASE("a whole launch: trusted, the secret goes in, and a tampered one gets 
 
 TEST_CASE("secret packets: another session's, an unknown slot and one that does not fit are refused before anything goes in") {
     Host host;
-    Guest guest{host};
+    TestGuest guest{host};
     const auto created = test::session_for(host, es_policy);
     attest::SecretPacketMessage good{.session_id = created.offer.session_id, .slot = "initrd", .offset_bytes = 0, .gpa = std::nullopt, .header = {}, .data = Bytes(16)};
     const auto refused = [&](attest::SecretPacketMessage packet) {
-        ImageLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore};
+        GuestLaunch launched{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore};
         try {
             std::ignore = std::move(launched).release({packet}, test::ignore);
         } catch (const Error& error) {
@@ -218,9 +218,9 @@ TEST_CASE("secret packets: another session's, an unknown slot and one that does 
 
 TEST_CASE("image launch: policy and layout must agree about SEV-ES") {
     Host host;
-    Guest guest{host};
+    TestGuest guest{host};
     const auto created = test::session_for(host, psp::Policy::nodbg);
-    CHECK_THROWS_WITH_AS((ImageLaunch{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore}),
+    CHECK_THROWS_WITH_AS((GuestLaunch{host.firmware, host.asids, guest.image, created.offer, host.status().build, EvidenceKind::measurement, test::ignore}),
                          "the image layout has vCPUs with SEV-ES register state, and the policy does not ask for SEV-ES", Error);
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 #include "attest/judge.hpp"
 #include "attest/secret_packet.hpp"
-#include "launch/image_launch.hpp"
+#include "launch/guest_launch.hpp"
+#include "launch/image_guest.hpp"
 #include "launch/platform.hpp"
 #include "psp/emulator/emulated_firmware.hpp"
 #include "tests/support.hpp"

@@ -9,7 +9,8 @@
 
 #include "attest/judge.hpp"
 #include "attest/secret_packet.hpp"
-#include "launch/image_launch.hpp"
+#include "launch/guest_launch.hpp"
+#include "launch/image_guest.hpp"
 #include "launch/platform.hpp"
 #include "psp/emulator/emulated_firmware.hpp"
 
@@ -84,7 +85,7 @@ int run(const Path& directory) {
     std::optional<launch::Running> running;
     {
         auto created = attest::create_session_from(*verdict.pdh, policy.session_policy(), "probe", material(known));
-        launch::ImageLaunch launched{firmware, asids, guest, created.offer, evidence.build(), attest::EvidenceKind::measurement, quiet};
+        launch::GuestLaunch launched{firmware, asids, guest, created.offer, evidence.build(), attest::EvidenceKind::measurement, quiet};
         known.print();
         stop_at("measured");
         const auto judgement = attest::judge(std::move(created.session), evidence, launched.evidence(), {.policy = policy, .references = references}, now);
