@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sev.Status tells a qube of itself, as JSON on standard output (docs/schemas/qube-status.schema.json). qrexec says who asks; nothing is read."""
+import asyncio
+import json
+import os
+import sys
+import urllib.parse
+
+from xen_sev_qubes import sevd, settings
+
+
+def newest(answer):
+    """The newest launch of sevd's list, or None. Throws sevd.Trouble."""
+    if answer.status != 200 or not isinstance(answer.body, dict) or not isinstance(answer.body.get("launches"), list):
+        raise sevd.Trouble("sevd's list of launches is none")
+    launches = [launch for launch in answer.body["launches"] if isinstance(launch, dict)]
+    return launches[0] if launches else None
+
+
+async def latest(name):
+    """The newest launch of a qube, or None. Throws sevd.Absent, sevd.Trouble."""
+    return newest(await sevd.ask("GET", "/v1/launches?limit=1&name=" + urllib.parse.quote(name, safe="")))
+
+
+def told(name, launch):
+    """Of a launch, what its own guest may know: no path, no host detail, nothing of another qube."""
+    out = {"format": "xen-sev/qube-status", "version": 1, "qube": name, "attested": False}
+    if launch is None:
+        return out
+    out["attested"] = launch.get("trusted") is True and launch.get("state") in ("running", "ready")
+    for key in ("state", "digest", "owner", "policy"):
+        if isinstance(launch.get(key), str):
+            out[key] = settings.printable(launch[key], 128)
+    if isinstance(launch.get("level"), int) and not isinstance(launch["level"], bool):
+        out["level"] = launch["level"]
+    out["emulated"] = launch.get("emulated") is not False
+    return out
+
+
+def main(environment=None, arguments=None, out=None):
+    environment = os.environ if environment is None else environment
+    arguments = sys.argv[1:] if arguments is None else arguments
+    out = sys.stdout if out is None else out
+    name = environment.get("QREXEC_REMOTE_DOMAIN", "")
+    if arguments or not settings.QUBE.fullmatch(name):
+        print("sev.Status: takes no argument, and is called by qrexec alone", file=sys.stderr)
+        return 1
+    try:
+        launch = asyncio.run(latest(name))
+    except (sevd.Absent, sevd.Trouble):
+        print("sev.Status: not to be had now", file=sys.stderr)  # why is dom0's business
+        return 1
+    json.dump(told(name, launch), out)
+    out.write("\n")
+    return 0
