@@ -94,6 +94,7 @@ struct Program {
     std::string_view sections;    // whole sections between COMMANDS and EXAMPLES: FILES, ENVIRONMENT, EXIT STATUS
     std::string_view closing;     // whole sections after EXAMPLES
     std::span<const Command* const> commands; // in the order of the manual
+    char manual_section = '1';                // '8' for a daemon
 
     /// "vmsa build" or "vmsa-build"; nullptr when there is none.
     const Command* find(std::string_view name) const;

@@ -89,7 +89,7 @@ std::string head(const Program& program) {
     return fmt::format(R"(.\" SPDX-License-Identifier: Apache-2.0
 .\" Made from {0}'s command table by: {0} --print-man
 .Dd November 22, 2026
-.Dt {1} 1
+.Dt {1} {4}
 .Os xen-sev
 .Sh NAME
 .Nm {0}
@@ -104,7 +104,7 @@ std::string head(const Program& program) {
 Options before the command:
 .Bl -tag -width Ds
 )",
-                       program.name, title, program.summary, program.description);
+                       program.name, title, program.summary, program.description, program.manual_section);
 }
 
 } // namespace

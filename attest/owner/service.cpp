@@ -94,10 +94,6 @@ Answered OwnerService::trouble(const Asked& asked, std::string message, bool ret
     return out;
 }
 
-Answered OwnerService::turn_away(std::string_view request, std::string_view channel, std::string message, bool retry, Time now) {
-    return trouble({.request = sha256(as_bytes(request)), .channel = std::string{channel}, .launch_name = {}, .policy_name = {}, .session = {}, .now = now}, std::move(message), retry);
-}
-
 Answered OwnerService::failed(const Asked& asked, const std::string& problem, bool theirs) {
     // what the sender wrote is told to the sender; what is wrong here is for the owner's log alone
     auto out = trouble(asked, theirs ? problem : "the guest owner's service could not work on it; its log says why", false);
@@ -130,6 +126,11 @@ Answered OwnerService::answer(std::string_view request, std::string_view channel
 Answered OwnerService::work(Asked& asked, const SessionRequest& request) {
     asked.launch_name = request.launch_name;
     asked.policy_name = request.policy;
+    if (!parts_.clients.may_use(asked.channel, request.policy)) {
+        // the same words whether there is such a policy or not
+        parts_.store.note(asked.event("request.refused", "the channel may not use this policy"), asked.now);
+        return trouble(asked, fmt::format("this channel may not use a policy named \"{}\"", request.policy), false);
+    }
     std::shared_ptr<const PolicySnapshot> snapshot;
     try {
         snapshot = parts_.policies.get(request.policy);
@@ -185,6 +186,11 @@ Answered OwnerService::work(Asked& asked, const JudgementRequest& request) {
         parts_.store.end_session(record.facts.id, {.state = SessionState::troubled, .result = {}, .attestation_result = {}, .packets = 0}, asked.event("session.troubled", std::string{why}), asked.now);
     };
     try {
+        if (!parts_.clients.may_use(asked.channel, record.policy_name)) {
+            constexpr std::string_view why = "this channel may not use the session's policy any more";
+            end_in_trouble(why);
+            return trouble(asked, std::string{why}, false);
+        }
         if (parts_.policies.get(record.policy_name)->digest != record.snapshot) {
             constexpr std::string_view why = "the policy, or a file of its references, has changed since the session was made";
             end_in_trouble(why);

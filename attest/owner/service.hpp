@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "attest/advisories.hpp"
+#include "attest/owner/clients.hpp"
 #include "attest/owner/policies.hpp"
 #include "attest/owner/seal_keys.hpp"
 #include "attest/owner/store.hpp"
@@ -41,6 +42,7 @@ public:
         Policies& policies;
         Store& store;
         const SealKeys& seal_keys;
+        const Clients& clients;
         ServiceLimits limits;
         std::string build;
         const Advisories& advisories = builtin_advisories();
@@ -50,8 +52,6 @@ public:
     /// answer works on one request from `channel` ("cert:…", "uid:…", "stdio:…") at `now`. It never throws for what the request contains, nor for what a policy, a file or the
     /// store does: that is an ExchangeTrouble, signed like every answer. Error{Fault::system} is left for a signature that cannot be made.
     Answered answer(std::string_view request, std::string_view channel, Time now);
-    /// A signed trouble without work, for whoever is turned away: too fast, not allowed.
-    Answered turn_away(std::string_view request, std::string_view channel, std::string message, bool retry, Time now);
     const OwnerKey& key() const noexcept { return public_key_; }
 
 private:

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <string_view>
+
+/// What the manual says besides the command table, as mdoc.
+namespace sev::attest::owner::manual {
+
+inline constexpr std::string_view description = R"(.Nm
+is the guest owner's side of an attested launch.
+A host shows its platform and asks for a session; the owner judges the platform by one of its policies, keeps the session's keys, and answers with what LAUNCH_START needs.
+The host then shows what was launched; the owner recomputes the launch digest from its own files, and only when every check of the verdict passes do secrets leave, sealed to that one launch.
+.Pp
+Every answer is signed with the owner's key, which hosts pin, and names the request it answers, so that whoever carries requests and answers can delay or deny, and no more.
+.Pp
+A session is used once, expires, and serves only the channel, the launch and the policy it was made for.
+It is taken from the store, durably, before anything is judged, so that several instances of
+.Nm
+on one PostgreSQL store, of which any may die at any moment, never judge it twice.
+)";
+
+inline constexpr std::string_view sections = R"(.Sh CONFIGURATION
+A JSON object of format
+.Dq xen-sev/owner-config ,
+version 1; the whole of it is in
+.Pa docs/schemas/owner-config.schema.json .
+Unknown keys are refused, and nothing that lets somebody in has a default.
+.Bl -tag -width Ds
+.It Cm key , seal_keys
+The signing key, and the keys under which TEK, TIK and stored secrets are encrypted in the store.
+Both files must have mode 0600.
+.It Cm policies
+.Dq folder
+with NAME.json files; or, with
+.Dq in_store ,
+the store, and
+.Dq folder
+is what the policies' paths are relative to.
+.It Cm store
+.Dq sqlite :
+a file; or
+.Dq postgresql :
+libpq's connection keywords, without a password, and a
+.Dq schema .
+.It Cm listen
+Unix sockets
+.Pq Dq unix , Dq mode , Dq group
+and HTTPS addresses
+.Pq Dq https , Dq port , Dq certificate , Dq private_key , Dq client_ca .
+.It Cm clients
+Who may ask: each has one of
+.Dq uid
+(of the process at the other end of a Unix socket),
+.Dq certificate
+(the SHA-256 of a client certificate that client_ca signed, or
+.Dq any )
+and
+.Dq stdio
+(the channel's name for
+.Cm exchange ) ,
+and
+.Dq policies :
+a list of names, or
+.Dq any .
+.It Cm viewers
+Who may see the web page, the lists and the metrics:
+.Dq uids
+and
+.Dq certificates .
+.It Cm limits
+Sizes, rates and times.
+.El
+.Sh SEVERAL INSTANCES
+Instances that answer for one address share a PostgreSQL store and have the same signing key, seal keys and policies, with the same content of the reference files.
+A host may take its first step with one and its second with another.
+.Sh AUDIT LOG
+Each record holds the SHA-256 of the one before it, and from time to time a record bears the owner's signature over the log's head.
+Nothing before a signature can be changed unseen.
+The end of the log can be cut off by whoever may write to the store; only a head that was noted down elsewhere shows that, so note it down
+.Pq Cm audit verify
+and give it to the next verification.
+No key and no secret is in the log.
+.Sh FILES
+.Bl -tag -width Ds
+.It Pa /etc/xen-sev/owner.json
+The configuration.
+.It Pa /var/lib/xen-sev-owner/owner.db
+The store.
+.It Pa /run/xen-sev-owner/owner.sock
+The socket.
+.El
+.Sh EXIT STATUS
+0: done, or yes.
+1: the answer is no: not trusted, not intact, no such thing.
+2: trouble: there is no answer.
+)";
+
+inline constexpr std::string_view closing = R"(.Sh SEE ALSO
+.Xr sev-relay 1 ,
+.Xr sevctl 1
+.Rs
+.%T EAT Attestation Results
+.%N draft-ietf-rats-ear-04
+.Re
+.Rs
+.%T JSON Web Signature
+.%N RFC 7515
+.Re
+)";
+
+} // namespace sev::attest::owner::manual
