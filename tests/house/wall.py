@@ -29,9 +29,11 @@ MAY_INCLUDE = {
     "attest/owner/program": ["base", "base/service", "console", "psp", "ovmf-measure", "attest", "attest/owner", "attest/protocol"],
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
+    "launch/xen": ["base", "psp", "ovmf-measure", "attest/protocol", "launch"],
+    "launch/xen/keeper": ["base"],  # alone with libxl, and with nothing else
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages
     "launch/probe": ["base", "psp"],
-    "sevctl": ["base", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe"],
+    "sevctl": ["base", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe", "launch/xen"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "attest/owner", "sevctl"]}
@@ -52,6 +54,7 @@ MAY_LINK = {
     "sev_owner": {"sev_attest"},
     "sev_probe": {"sev_psp"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
+    "sev_launch_xen": {"sev_launch"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
 

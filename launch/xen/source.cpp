@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/xen/source.hpp"
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "ovmf-measure/xen/config_readers.hpp"
+
+namespace sev::launch::xen {
+namespace {
+
+constexpr std::uint64_t last_domid = 0x7FEF;
+constexpr std::size_t planned_limit = 4096;
+
+/// A guest of an earlier run that runs on: nothing of it is measured any more.
+class RunningDomain final : public Guest {
+public:
+    RunningDomain(std::unique_ptr<Domain> domain, std::shared_ptr<ForeignMemory> memory, DomainState state) : domain_{std::move(domain)}, memory_{std::move(memory)}, state_{std::move(state)} {}
+    std::vector<Run> locate(psp::Gpa, std::uint64_t) const override { no("locate"); }
+    void read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const override {
+        const std::uint64_t first = psp::raw(start) / page_bytes, last = (psp::raw(start) + out.size() + page_bytes - 1) / page_bytes;
+        const Mapping mapping = memory_->map(state_.domid, first, last - first, MapAccess::read);
+        std::ranges::copy(mapping.bytes().subspan(psp::raw(start) % page_bytes, out.size()), out.begin());
+    }
+    const std::vector<GuestPart>& parts() const override { no("parts"); }
+    const std::vector<psp::SystemAddress>& vmsas() const override { no("vmsas"); }
+    std::optional<GuestSlot> slot(std::string_view) const override { return std::nullopt; }
+    attest::LaunchDescriptor descriptor() const override { no("descriptor"); }
+    void recheck() override { no("recheck"); }
+    void run() override { no("run"); }
+    void destroy() override { domain_->destroy(); }
+    bool alive() override {
+        try {
+            const DomainState now = domain_->state();
+            return now.uuid == state_.uuid && !now.dying && !now.shutdown;
+        } catch (const Error&) {
+            return false;
+        }
+    }
+
+private:
+    [[noreturn]] static void no(std::string_view what) { throw Error{Fault::bug, fmt::format("{} of a guest that runs already", what)}; }
+    std::unique_ptr<Domain> domain_;
+    std::shared_ptr<ForeignMemory> memory_;
+    DomainState state_;
+};
+
+std::string uuid_of(const json::Value& identity) {
+    json::Object object{identity, "identity of a Xen guest"};
+    std::string uuid = object.string("uuid", 64);
+    object.string_or("name", "", 4096);
+    object.done();
+    return uuid;
+}
+
+/// Whether an xl.cfg has a line for the UUID; xl makes one up otherwise, another each time.
+bool names_uuid(std::string_view text) {
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        std::string_view line = text.substr(at, end - at);
+        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+        if (line.starts_with("uuid") && line.find_first_of("= \t") == 4) return true;
+        at = end + 1;
+    }
+    return false;
+}
+
+/// The configuration inside {"domid": …, "config": {…}}, or the value itself.
+json::Value& inner(json::Value& config) { return config.contains("config") ? config["config"] : config; }
+
+} // namespace
+
+/// What a request asks for.
+struct DomainSource::Wanted {
+    std::optional<Path> file;
+    std::optional<std::string> text;
+    std::optional<std::uint32_t> domid;
+
+    explicit Wanted(const json::Value& guest) {
+        json::Object object{guest, "guest"};
+        object.string("kind", 16);
+        const int given = int{object.has("xl_cfg")} + int{object.has("xl_cfg_text")} + int{object.has("domid")};
+        if (given != 1) object.refuse("xl_cfg", "and xl_cfg_text, domid: want exactly one of them");
+        if (object.has("xl_cfg")) {
+            file = Path{object.string("xl_cfg", 4096)};
+            if (!file->is_absolute()) object.refuse("xl_cfg", fmt::format("is {}, want an absolute path", printable(file->string(), 4096)));
+        } else if (object.has("xl_cfg_text")) {
+            text = object.string("xl_cfg_text", measure::xen_config_limit_bytes);
+        } else {
+            domid = static_cast<std::uint32_t>(object.number("domid", last_domid));
+            if (*domid == 0) object.refuse("domid", "is 0, which is dom0");
+        }
+        object.done();
+    }
+};
+
+std::string DomainSource::libxl_json(const Wanted& wanted) {
+    if (wanted.file) return parts_.toolstack->read_xl_config(*wanted.file);
+    const Path file = parts_.scratch / fmt::format("xl-{}.cfg", random_uuid());
+    write_file(file, as_bytes(*wanted.text), Visibility::secret, Existing::refuse);
+    struct Remove {
+        const Path& path;
+        ~Remove() {
+            std::error_code ignored;
+            std::filesystem::remove(path, ignored);
+        }
+    } const remove{file};
+    return parts_.toolstack->read_xl_config(file);
+}
+
+std::shared_ptr<ForeignMemory> DomainSource::memory() {
+    const std::scoped_lock lock{mutex_};
+    if (!memory_) memory_ = open_foreign_memory();
+    return memory_;
+}
+
+GuestSource::Plan DomainSource::plan(const json::Value& guest) {
+    const Wanted wanted{guest};
+    memory(); // says what is missing where there is no Xen
+    if (wanted.domid) {
+        const auto domain = parts_.toolstack->adopt(*wanted.domid, false);
+        if (!domain) throw Error{Fault::usage, fmt::format("domain {}: there is none", *wanted.domid), "xl list shows the domains"};
+        const DomainState state = domain->state();
+        if (!state.paused || state.has_run) throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
+        return {.es = false, .identity = {{"uuid", state.uuid}}};
+    }
+    json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
+    const measure::XenGuestConfig read = measure::read_libxl_json(config.dump(), "configuration");
+    const json::Value& c_info = inner(config).at("c_info");
+    // a configuration may name its UUID; then that is who it is, and two cannot be at once
+    const std::string source = wanted.file ? read_text(*wanted.file, measure::xen_config_limit_bytes) : *wanted.text;
+    const std::string uuid = names_uuid(source) && c_info.contains("uuid") ? c_info.at("uuid").get<std::string>() : random_uuid();
+    if (parts_.toolstack->adopt(uuid, false)) throw Error{Fault::usage, fmt::format("a domain with the UUID {} is there already", printable(uuid))};
+    const std::scoped_lock lock{mutex_};
+    if (planned_.size() >= planned_limit) planned_.erase(planned_.begin()); // requests that were never opened
+    planned_.emplace(guest.dump(), uuid);
+    return {.es = false, .identity = {{"uuid", uuid}, {"name", read.name}}};
+}
+
+std::unique_ptr<Guest> DomainSource::open(const json::Value& guest) {
+    const Wanted wanted{guest};
+    const measure::XenVersion version = parts_.toolstack->version();
+    DomainGuest::Parts made{.domain = nullptr, .prepared = nullptr, .memory = memory(), .pages = parts_.pages};
+    if (wanted.domid) {
+        made.domain = parts_.toolstack->adopt(*wanted.domid, true);
+        if (!made.domain) throw Error{Fault::system, fmt::format("domain {}: is gone", *wanted.domid)};
+        const std::string config = made.domain->config();
+        made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(config, fmt::format("domain {}", *wanted.domid)), version, parts_.host);
+        return std::make_unique<DomainGuest>(std::move(made));
+    }
+    std::string uuid;
+    {
+        const std::scoped_lock lock{mutex_};
+        const auto planned = planned_.find(guest.dump());
+        require(planned != planned_.end(), "a guest is planned before it is opened");
+        uuid = planned->second;
+        planned_.erase(planned);
+    }
+    json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
+    inner(config)["c_info"]["uuid"] = uuid;
+    const std::string text = inner(config).dump();
+    made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(text, "configuration"), version, parts_.host); // refused before anything is created
+    made.domain = parts_.toolstack->create(text);
+    return std::make_unique<DomainGuest>(std::move(made));
+}
+
+std::unique_ptr<Guest> DomainSource::adopt(const json::Value& identity) {
+    auto domain = parts_.toolstack->adopt(uuid_of(identity), false);
+    if (!domain) return nullptr;
+    DomainState state = domain->state();
+    return std::make_unique<RunningDomain>(std::move(domain), memory(), std::move(state));
+}
+
+std::string DomainSource::destroy_leftover(const json::Value& identity) {
+    const auto domain = parts_.toolstack->adopt(uuid_of(identity), true);
+    if (!domain) return "nothing was left of it";
+    const DomainState state = domain->state();
+    domain->destroy();
+    return fmt::format("domain {} was destroyed", state.domid);
+}
+
+} // namespace sev::launch::xen
