@@ -6,7 +6,7 @@
 namespace sev::cli {
 
 inline constexpr Argument endorsement_cache_option{.name = "--cache",
-                                                   .kind = Kind::text,
+                                                   .kind = Kind::directory,
                                                    .metavar = "DIR",
                                                    .help = "Where sev-relay keeps what it fetched. Default: /var/cache/xen-sev for root, else ~/.cache/xen-sev."};
 

@@ -63,7 +63,16 @@ inline constexpr Argument root_option{.name = "--root",
                                               "such line for each root. AMD's own roots are always known. Repeatable.",
                                       .repeated = true,
                                       .limit_bytes = 64 << 10};
-/// AMD's roots and those that --root names. Throws Error{Fault::usage} or {Fault::malformed} with file and line.
+/// Of a chip that AMD's key server does not know.
+inline constexpr Argument pin_option{.name = "--pin-cek",
+                                     .kind = Kind::input_or_text,
+                                     .metavar = "CHIP",
+                                     .help = "Where AMD's endorsement is missing, trust this very chip by your own word: LABEL:PRODUCT:FINGERPRINT (of its CEK, "
+                                             "hex, as sevctl verify --json shows it), or a file with one such line for each chip. Repeatable.",
+                                     .repeated = true,
+                                     .limit_bytes = 64 << 10};
+/// AMD's roots, those that --root names, and, for a command that has it, the chips that --pin-cek names. Throws Error{Fault::usage} or
+/// {Fault::malformed} with file and line.
 std::vector<psp::Root> trusted_roots(const Arguments& arguments);
 
 /// Refuses an output path that is no place for a file (a directory, a device), before any work is done.

@@ -7,7 +7,7 @@
 /// What the commands share that talk to this machine's PSP.
 namespace sev::cli {
 
-inline constexpr Argument device_option{.name = "--device", .kind = Kind::text, .metavar = "PATH", .help = "The PSP's device. Default: /dev/sev."};
+inline constexpr Argument device_option{.name = "--device", .kind = Kind::path, .metavar = "PATH", .help = "The PSP's device. Default: /dev/sev."};
 inline constexpr Argument yes_option{
     .name = "--yes", .letter = 'y', .kind = Kind::flag, .help = "Do it without asking. Needed when standard input is no terminal."};
 

@@ -40,18 +40,30 @@ void parse_root_file(std::string_view text, const std::string& file, std::vector
     if (roots.size() == before) throw Error{Fault::malformed, fmt::format("{}: no root in it, want at least one line LABEL:PRODUCT:FINGERPRINT", file)};
 }
 
-} // namespace
-
-std::vector<psp::Root> trusted_roots(const Arguments& arguments) {
-    std::vector<psp::Root> roots = psp::amd_roots();
-    for (const std::string& given : arguments.all(root_option.name)) {
+void add(std::vector<psp::Root>& roots, const Arguments& arguments, const Argument& option) {
+    for (const std::string& given : arguments.all(option.name)) {
         // a root itself ends with 64 hex digits after a colon, as no sensible path does
         const auto colon = given.rfind(':');
         const bool inline_root = colon != std::string::npos && given.find('/', colon) == std::string::npos && given.find(':') != colon;
         if (inline_root)
-            roots.push_back(parse_root(given, "--root"));
+            roots.push_back(parse_root(given, std::string{option.name}));
         else
-            parse_root_file(read_text(given, static_cast<std::size_t>(root_option.limit_bytes)), shown(given), roots);
+            parse_root_file(read_text(given, static_cast<std::size_t>(option.limit_bytes)), shown(given), roots);
+    }
+}
+
+} // namespace
+
+std::vector<psp::Root> trusted_roots(const Arguments& arguments) {
+    std::vector<psp::Root> roots = psp::amd_roots();
+    add(roots, arguments, root_option);
+    if (std::ranges::find(arguments.command().arguments, pin_option.name, &Argument::name) != arguments.command().arguments.end()) {
+        std::vector<psp::Root> pins;
+        add(pins, arguments, pin_option);
+        for (psp::Root& pin : pins) {
+            pin.pinned_cek = true;
+            roots.push_back(std::move(pin));
+        }
     }
     return roots;
 }

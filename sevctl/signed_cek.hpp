@@ -16,7 +16,7 @@ inline constexpr Argument ca_option{.name = "--ca",
                                     .help = "ASK and ARK, as AMD publishes them (ask_ark_PRODUCT.cert).",
                                     .limit_bytes = 16 << 10};
 inline constexpr Argument cache_option{.name = "--cache",
-                                       .kind = Kind::text,
+                                       .kind = Kind::directory,
                                        .metavar = "DIR",
                                        .help = "Where sev-relay keeps what it fetched. Default: /var/cache/xen-sev for root, else ~/.cache/xen-sev."};
 

@@ -14,6 +14,7 @@ constexpr std::array arguments{
     Argument{.name = "REPORT", .kind = Kind::input, .metavar = "REPORT", .help = "Attestation report (binary, 208 bytes).", .required = true, .limit_bytes = 208},
     Argument{.name = "--ca", .kind = Kind::input, .metavar = "FILE", .help = "ASK and ARK: verify the chain as well.", .limit_bytes = 16 << 10},
     root_option,
+    pin_option,
     json_option,
 };
 
@@ -31,12 +32,13 @@ Answer run(const Arguments& given, Console& console) {
     const auto report = within(shown(given.text("REPORT")), [&] { return psp::AttestationReport::parse(wire::view(bytes)); });
 
     std::vector<psp::Check> checks = check_report(chain, report);
-    const bool whole = given.has("--ca") || given.has(root_option.name);
+    const bool whole = given.has("--ca") || given.has(root_option.name) || given.has(pin_option.name);
     if (given.has("--ca")) add_ca(chain, given, "--ca");
-    bool trusted = true;
+    bool trusted = true, pinned = false;
     if (whole) {
         const psp::ChainVerdict verdict = psp::verify_chain(chain, trusted_roots(given));
         trusted = verdict.trusted();
+        pinned = verdict.root && verdict.root->pinned_cek;
         checks.insert(checks.end(), verdict.checks.begin(), verdict.checks.end());
     }
     const bool valid = psp::all_passed(checks) && trusted;
@@ -44,6 +46,7 @@ Answer run(const Arguments& given, Console& console) {
         json::Value result = result_of(given);
         result["valid"] = valid;
         result["chain_verified"] = whole;
+        result["pinned"] = pinned;
         result["report"] = {{"mnonce", hex(report.mnonce)}, {"launch_digest", hex(report.launch_digest)}, {"policy", report.policy.value}};
         result["checks"] = checks_as_json(checks);
         console.print(result);
@@ -53,6 +56,7 @@ Answer run(const Arguments& given, Console& console) {
     for (const psp::Check& check : checks)
         if (!check.passed || check.check.starts_with("report.")) text += fmt::format("{}: {}: {}\n", check.passed ? "pass" : "FAIL", check.check, check.detail);
     console.print(text);
+    if (pinned) console.note("endorsement missing: the chip is pinned by your word, and not endorsed by AMD");
     if (!whole) console.note("the chain above the PEK was not verified here: add --ca, or see sevctl verify");
     return valid ? Answer::yes : Answer::no;
 }
@@ -62,7 +66,7 @@ Answer run(const Arguments& given, Console& console) {
 const Command validate_command{
     .name = "validate",
     .summary = "check who signed an attestation report",
-    .text = "Checks that the PEK of CHAIN signed REPORT. With --ca or --root the chain up to its root must be valid as well. It does not say whether the "
+    .text = "Checks that the PEK of CHAIN signed REPORT. With --ca, --root or --pin-cek the chain up to its root must be valid as well. It does not say whether the "
             "launch digest is the one that was wanted, nor whether the report is fresh: sevctl judge does.",
     .example = "sevctl validate platform.chain report.bin --ca ask_ark_naples.cert",
     .arguments = arguments,

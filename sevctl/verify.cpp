@@ -22,6 +22,7 @@ constexpr std::array arguments{
     cek_option,
     cache_option,
     root_option,
+    pin_option,
     device_option,
     json_option,
 };
@@ -86,23 +87,30 @@ json::Value certificates_of(const psp::Chain& chain) {
     return out;
 }
 
-/// This machine's chain, with AMD's part as far as it is at hand: why not, when it is not.
-psp::Chain platform_chain(const Arguments& given, Console& console, const NamedEndorsement& named, const std::vector<psp::Root>& roots, std::string& missing) {
+/// A chain, and what is known of where it comes from.
+struct Subject {
+    psp::Chain chain;
+    std::string missing;   // why AMD's part is not at hand, and what to do; empty: a file's affair
+    bool emulated = false; // it was read from an emulated device
+};
+
+/// This machine's chain, with AMD's part as far as it is at hand.
+Subject of_platform(const Arguments& given, Console& console, const NamedEndorsement& named, const std::vector<psp::Root>& roots) {
     Platform platform = open_for_certificates(given, console);
     const psp::PlatformCertificates own = platform.certificates();
-    psp::Chain chain{.pdh = own.pdh, .pek = own.pek, .oca = own.oca, .cek = own.cek, .ask = {}, .ark = {}};
+    Subject out{.chain = {.pdh = own.pdh, .pek = own.pek, .oca = own.oca, .cek = own.cek, .ask = {}, .ark = {}}, .missing = {}, .emulated = platform.emulated()};
     const auto search = find_signed_cek(given, named, own.cek, roots);
     if (search.found) {
-        chain.cek = search.found->cek;
-        chain.ask = search.found->ask;
-        chain.ark = search.found->ark;
+        out.chain.cek = search.found->cek;
+        out.chain.ask = search.found->ask;
+        out.chain.ark = search.found->ark;
     } else {
-        missing = fmt::format("{}; {}", search.reason, how_to_get_cek(platform.chip_ids(), own.cek));
+        out.missing = fmt::format("{}; {}", search.reason, how_to_get_cek(platform.chip_ids(), own.cek));
     }
-    return chain;
+    return out;
 }
 
-psp::Chain read_chain(const Arguments& given, Console& console, const std::vector<psp::Root>& roots, std::string& missing) {
+Subject read_subject(const Arguments& given, Console& console, const std::vector<psp::Root>& roots) {
     const bool from_file = given.has("--sev");
     for (const std::string_view option : {cek_option.name, cache_option.name, device_option.name})
         if (from_file && given.has(option)) throw Error{Fault::usage, fmt::format("{} is for this machine's platform, and --sev names a file: want one of them", option)};
@@ -114,30 +122,55 @@ psp::Chain read_chain(const Arguments& given, Console& console, const std::vecto
         if (oca->usage != psp::Usage::oca) throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(oca->usage))};
     }
     const NamedEndorsement named = named_endorsement(given);
-    psp::Chain chain = from_file ? psp::parse_chain(input_bytes(given, "--sev"), shown(given.text("--sev"))) : platform_chain(given, console, named, roots, missing);
-    if (oca) chain.oca = *oca;
+    Subject out;
+    if (from_file) out.chain = psp::parse_chain(input_bytes(given, "--sev"), shown(given.text("--sev")));
+    else out = of_platform(given, console, named, roots);
+    if (oca) out.chain.oca = *oca;
     if (from_file && named.ask) {
-        chain.ask = named.ask;
-        chain.ark = named.ark;
+        out.chain.ask = named.ask;
+        out.chain.ark = named.ark;
     }
-    return chain;
+    return out;
+}
+
+/// Who vouches for the chip.
+std::string_view endorsement_of(const psp::Chain& chain, const psp::ChainVerdict& verdict) {
+    if (verdict.root && verdict.root->pinned_cek) return "pinned";
+    if (!chain.ask && !chain.ark) return "missing";
+    return verdict.trusted() ? "verified" : "invalid";
+}
+
+std::string root_line(const psp::ChainVerdict& verdict) {
+    const std::string_view emulated = verdict.emulated ? " (an emulated PSP: nothing is protected by hardware)" : "";
+    if (!verdict.root->pinned_cek) return fmt::format("\nroot: {}{}\n", verdict.root->label, emulated);
+    return fmt::format("\nendorsement missing; pinned: \"{}\" is trusted by your word for its CEK\n{}{}\n", verdict.root->label, hex(verdict.root->fingerprint), emulated);
+}
+
+std::string how_to_go_on(const Subject& subject) {
+    const std::string pin = subject.chain.cek ? fmt::format("; or, for a chip that you know otherwise, --pin-cek LABEL:PRODUCT:{}", hex(subject.chain.cek->fingerprint())) : "";
+    if (!subject.missing.empty()) return subject.missing + pin;
+    return fmt::format("add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan{}", pin);
 }
 
 Answer run(const Arguments& given, Console& console) {
     const std::vector<psp::Root> roots = trusted_roots(given);
-    std::string missing;
-    const psp::Chain chain = read_chain(given, console, roots, missing);
-    const bool to_root = chain.ask || chain.ark;
+    const Subject subject = read_subject(given, console, roots);
+    const psp::Chain& chain = subject.chain;
+    // without ASK and ARK the chain is judged only by a pin, and then in full: also where no pin fits it
+    const bool judged = chain.ask || chain.ark || given.has(pin_option.name);
     psp::ChainVerdict verdict;
-    if (to_root)
+    if (judged)
         verdict = psp::verify_chain(chain, roots);
     else
         verdict.checks = psp::verify_platform_part(chain);
+    verdict.emulated = verdict.emulated || subject.emulated;
+    const std::string_view endorsement = endorsement_of(chain, verdict);
 
     if (console.json()) {
         json::Value result = result_of(given);
         result["valid"] = verdict.trusted();
         result["root"] = verdict.root ? json::Value(verdict.root->label) : json::Value();
+        result["endorsement"] = endorsement;
         result["emulated"] = verdict.emulated;
         result["certificates"] = certificates_of(chain);
         result["checks"] = checks_as_json(verdict.checks);
@@ -147,12 +180,13 @@ Answer run(const Arguments& given, Console& console) {
         for (const psp::Check& check : verdict.checks)
             if (!check.passed) text += fmt::format("\ninvalid: {}: {}", check.check, check.detail);
         if (!psp::all_passed(verdict.checks)) text += "\n";
-        if (verdict.trusted()) text += fmt::format("\nroot: {}{}\n", verdict.root->label, verdict.emulated ? " (an emulated PSP: nothing is protected by hardware)" : "");
+        if (verdict.trusted()) text += root_line(verdict);
+        else if (endorsement == "missing") text += "\nendorsement missing: neither ASK nor ARK\n";
         console.print(text);
     }
-    if (!to_root && psp::all_passed(verdict.checks))
-        throw Error{Fault::usage, fmt::format("{}: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", given.has("--sev") ? shown(given.text("--sev")) : "this platform"),
-                    missing.empty() ? "add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan" : missing};
+    if (!judged && psp::all_passed(verdict.checks))
+        throw Error{Fault::usage, fmt::format("{}: endorsement missing: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", given.has("--sev") ? shown(given.text("--sev")) : "this platform"),
+                    how_to_go_on(subject)};
     return verdict.trusted() ? Answer::yes : Answer::no;
 }
 
@@ -164,6 +198,8 @@ const Command verify_command{
     .text = "Verifies ARK, ASK, CEK, PEK, OCA and PDH: every signature, usage, algorithm, key id and curve, up to a root that is trusted. AMD's roots are "
             "built in by fingerprint; any other root, such as that of an emulated PSP, counts only when --root names it. Without --sev it is "
             "this machine's own platform, with the signed CEK found as sevctl export finds it.\n\n"
+            "AMD's endorsement may not be to be had, as for some embedded parts: that is said as \"endorsement missing\". An owner who knows the chip by other means may pin it "
+            "by its CEK (--pin-cek); the report says then that it is the owner's word, and not AMD's.\n\n"
             "The report is a tree as virtee's sevctl prints it, each certificate with its fingerprint and a mark for each signature, then each check that "
             "failed with its reason. Exit status 1: something is invalid. 2: no answer, for instance because ASK and ARK are missing.",
     .example = "sevctl verify --sev platform.chain --ca ask_ark_naples.cert",

@@ -39,8 +39,8 @@ def invocations(case):
     version = ["--api-major", "0", "--api-minor", "24", "--build-id", "1"]
     yield "session", [("PDH", chain), "5", ("--ca", ca), ("--root", roots), ("--name", "out"), ("--offer", "out_offer.json")], 0
     yield "generate", [("CERT", "out_cert"), ("KEY", "out_key")], 0
-    yield "verify", [("--sev", short), ("--oca", oca), ("--ca", ca), ("--root", roots)], 0
-    yield "validate", [("CHAIN", short), ("REPORT", report), ("--ca", ca), ("--root", roots)], 0
+    yield "verify", [("--sev", short), ("--oca", oca), ("--ca", ca), ("--root", roots), ("--pin-cek", roots)], 0
+    yield "validate", [("CHAIN", short), ("REPORT", report), ("--ca", ca), ("--root", roots), ("--pin-cek", roots)], 0
     for source in (("--nonce", nonce), ("--launch-measure-blob", blob)):
         yield "measurement build", [*version, "--policy", "5", source, ("--tik", tik), ("--firmware", firmware), ("--kernel", kernel), ("--initrd", initrd), "--cmdline", "x",
                                     "--num-cpus", "2", ("--vmsa-cpu0", vmsa), ("--vmsa-cpu1", vmsa), ("--outfile", "out_file")], 0

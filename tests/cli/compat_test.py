@@ -8,7 +8,7 @@ import stat
 import struct
 import unittest
 
-from support import (CHAIN, FIRMWARE, FIXTURES, LUKS, OTHER, PSP_ANSWERS, ROOT_FINGERPRINT, TEST_ROOT, Case, aes128, ctr, expected_measure, kdf, kernel_table, le,
+from support import (CHAIN, FIRMWARE, FIXTURES, LUKS, OTHER, PSP_ANSWERS, REPORT, ROOT_FINGERPRINT, TEST_ROOT, Case, aes128, ctr, expected_measure, kdf, kernel_table, le,
                      mac, on_curve, point_of, secret_table, sevctl, signed_by, times, vector, G)
 
 TIK, TEK, NONCE = bytes(range(16)), bytes(range(16, 32)), bytes(range(32, 48))
@@ -351,6 +351,63 @@ class Verify(Case):
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"ends at the CEK", done.stderr)
         self.trouble("verify", "--device", self.dir / "none", says=str(self.dir / "none"))  # without --sev it is this machine's platform
+
+    def unsigned(self):
+        """The chain as a platform exports it whose endorsement is not to be had: PDH, PEK, OCA and a CEK that nobody signed; and the CEK's fingerprint."""
+        empty = struct.pack("<II", 0x1000, 0) + bytes(512)
+        cek = CHAIN[3 * 2084:4 * 2084]
+        return self.file("unsigned", CHAIN[:3 * 2084] + cek[:0x414] + empty * 2), hashlib.sha256(cek[:0x414]).hexdigest()
+
+    def test_a_chip_that_is_pinned(self):
+        chain, cek = self.unsigned()
+        done = sevctl("verify", "--sev", chain)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"endorsement missing", done.stdout)
+        self.assertIn("endorsement missing", done.stderr.decode().splitlines()[0])
+        self.assertIn(f"--pin-cek LABEL:PRODUCT:{cek}", done.stderr.decode())
+        pin = f"board 7:naples:{cek}"
+        for given in (pin, self.file("pins", f"# mine\n\n{pin}\n".encode())):
+            out = self.ok("verify", "--sev", chain, "--pin-cek", given)
+            self.assertIn(f'endorsement missing; pinned: "board 7" is trusted by your word for its CEK\n{cek}\n', out)
+            self.assertNotIn("root:", out)
+            told = json.loads(self.ok("verify", "--sev", chain, "--pin-cek", given, "--json"))
+            self.assertEqual((told["valid"], told["endorsement"], told["root"]), (True, "pinned", "board 7"))
+            self.assertIn("chain.cek.pinned", [check["check"] for check in told["checks"]])
+
+    def test_what_a_pin_is_not(self):
+        chain, cek = self.unsigned()
+        pin = f"board 7:naples:{cek}"
+        other = f"board 8:naples:{cek[:-1]}{'0' if cek[-1] != '0' else '1'}"
+        told = json.loads(self.ok("verify", "--sev", chain, "--pin-cek", other, "--json", status=1))
+        self.assertEqual((told["valid"], told["endorsement"], told["root"]), (False, "missing", None))
+        self.assertIn("endorsement missing", self.ok("verify", "--sev", chain, "--pin-cek", other, status=1))
+        # a root is no pin, and a pin is no root
+        self.ok("verify", "--sev", chain, "--root", pin, "--pin-cek", other, status=1)
+        self.ok("verify", "--sev", self.file("chain", CHAIN), "--pin-cek", TEST_ROOT, status=1)
+        # a chain that brings ASK and ARK is judged by them, whatever is pinned
+        told = json.loads(self.ok("verify", "--sev", self.file("chain", CHAIN), "--pin-cek", pin, "--json", status=1))
+        self.assertEqual(told["endorsement"], "invalid")
+        told = json.loads(self.ok("verify", "--sev", self.file("chain", CHAIN), "--pin-cek", pin, "--root", TEST_ROOT, "--json"))
+        self.assertEqual((told["endorsement"], told["root"]), ("verified", "test root"))
+        # the pinned CEK must still have signed the PEK, and so on downwards
+        for at in (0x10 + 8, 2084 + 30, 2084 + 0x41C, 2084 + 0x624, 2 * 2084 + 0x41C, 3 * 2084 + 0x41C):
+            broken = bytearray(chain.read_bytes())
+            broken[at] ^= 1
+            self.assertIn(sevctl("verify", "--sev", self.file("broken", broken), "--pin-cek", pin).returncode, (1, 2), at)
+        for wrong in ("a:b", "::", f"x:zen:{cek}", "x:naples:00", "x:naples:"):
+            self.trouble("verify", "--sev", chain, "--pin-cek", wrong)
+        self.trouble("verify", "--sev", chain, "--pin-cek", "x:naples:00", says="--pin-cek")
+
+    def test_a_report_of_a_pinned_chip(self):
+        chain, cek = self.unsigned()
+        report, pin = self.file("report", REPORT), f"board 7:naples:{cek}"
+        self.assertEqual(json.loads(self.ok("validate", chain, report, "--json"))["pinned"], False)
+        told = json.loads(self.ok("validate", chain, report, "--pin-cek", pin, "--json"))
+        self.assertEqual((told["valid"], told["chain_verified"], told["pinned"]), (True, True, True))
+        done = sevctl("validate", chain, report, "--pin-cek", pin)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"note: endorsement missing", done.stderr)
+        self.ok("validate", chain, report, "--pin-cek", f"board 7:naples:{'0' * 64}", status=1)
 
     def test_one_flipped_bit_anywhere(self):
         for at in (0x10 + 8, 0x418 + 100, 2084 + 30, 2084 + 0x41C, 2084 + 0x624, 2 * 2084 + 0x41C, 3 * 2084 + 0x41C, 8336 + 600, 8336 + 832 + 700):

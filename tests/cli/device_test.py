@@ -489,6 +489,16 @@ class Platform(Device):
         self.assertEqual((self.dir / "four").read_bytes()[2084:], full.read_bytes()[2084:])
         self.assertIn(b"not at hand", self.sevctl("export", "--full", "--cache", cache, "five", status=2).stderr)  # a root that nobody named
 
+    def test_a_pinned_platform(self):
+        """AMD's (here the emulator's) endorsement is not at hand; the owner vouches for the chip, and the emulation is still said."""
+        told = self.sevctl("verify", status=2)
+        self.assertIn(b"endorsement missing", told.stderr)
+        cek = self.device.identity["cek_fingerprint"]
+        pinned = json.loads(self.sevctl("verify", "--pin-cek", f"mine:naples:{cek}", "--json").stdout)
+        self.assertEqual((pinned["valid"], pinned["endorsement"], pinned["emulated"], pinned["root"]), (True, "pinned", True, "mine"))
+        self.assertIn(b"an emulated PSP", self.sevctl("verify", "--pin-cek", f"mine:naples:{cek}").stdout)
+        self.sevctl("verify", "--pin-cek", f"mine:naples:{'0' * 64}", status=1)
+
     def test_ownership(self):
         self.sevctl("provision", "--yes", self.device.oca, self.device.oca_key)
         self.assertEqual(self.sevctl("show", "flags").stdout, b"owned\nes\n")
