@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include <fmt/format.h>
 
@@ -211,6 +212,13 @@ AcpiReference AcpiReference::from_json(const json::Value& value, std::string_vie
 json::Value AcpiReference::to_json() const {
     return {{"format", format}, {"version", version},        {"libxenlight", libxenlight},  {"vcpus", vcpus},
             {"online", text(online)}, {"info", base64(info)}, {"tables", base64(tables)}, {"rsdp", base64(rsdp)}};
+}
+
+std::string AcpiReference::file_name() const {
+    std::string library = libxenlight;
+    for (char& c : library)
+        if (!std::isalnum(static_cast<unsigned char>(c)) && std::string_view{".+-~:"}.find(c) == std::string_view::npos) c = '_';
+    return fmt::format("xen-acpi-{}-{}-{}.json", library, vcpus, text(online));
 }
 
 void AcpiReference::check() const {

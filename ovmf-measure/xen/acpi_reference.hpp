@@ -42,6 +42,8 @@ struct AcpiReference {
     /// Whether the pages are whole and are those of these vCPUs: signatures and checksums from the RSDP down, addresses inside the pages, one LAPIC
     /// entry a vCPU with its online bit, the info page's count, a FADT of the first build. Throws Error{Fault::malformed} that says what is not so.
     void check() const;
+    /// What a folder of references calls it: "xen-acpi-4.17.7+13-g2445b30a44-0+deb12u1-2-0-1.json" (library, vCPUs, online set).
+    std::string file_name() const;
     /// The table pages of a process's first or of a later build.
     Bytes tables_of(XenBuild build) const;
     friend bool operator==(const AcpiReference&, const AcpiReference&) = default;

@@ -26,6 +26,10 @@ void hvm_findings(const XenGuestConfig& config, std::vector<CoverageFinding>& ou
 std::vector<CoverageFinding> coverage(const XenImage& image, const XenGuestConfig& config) {
     std::vector<CoverageFinding> out;
     if (image.type == XenGuestType::hvm) hvm_findings(config, out);
+    if (image.kernel_is_firmware)
+        out.push_back({.id = "firmware-boots-unmeasured",
+                       .text = "the kernel is a firmware image: what it starts from the guest's disks or network is not measured",
+                       .remedy = "start the kernel itself, or let the firmware open nothing but an encrypted disk"});
     out.push_back({.id = "vcpu-unmeasured",
                    .text = "the vCPU's registers are not in the digest: the host can start the guest elsewhere than at the kernel's entry",
                    .remedy = "let sevctl launch create the guest: it compares vCPU 0 before the guest is unpaused"});

@@ -113,6 +113,7 @@ struct XenImage {
     /// Pages the domain has in all, or nothing when QEMU adds option ROMs of network cards.
     std::optional<std::uint64_t> total_pages;
     bool ramdisk_by_page_number = false; // the kernel's note MOD_START_PFN
+    bool kernel_is_firmware = false;     // the file is its only segment, as with OvmfXen
 
     /// The range of that label; nullptr when there is none.
     const XenRange* find(std::string_view label) const;
@@ -130,8 +131,8 @@ Digest digest(const XenImage& image, XenOrder order);
 XenMeasurement measure(const XenImage& image, XenOrder order);
 
 /// What the digest of such a guest does not say, the gravest first; never empty. ids: hvm-runs-unmeasured, hvm-inputs-unmeasured,
-/// hvm-firmware-relocated, hvm-devices-unmeasured, direct-kernel-unmeasured, vcpu-unmeasured, memory-unmeasured, shared-pages, devices-unmeasured,
-/// addresses-unbound. Source: xen.git tools/firmware/hvmloader.
+/// hvm-firmware-relocated, hvm-devices-unmeasured, direct-kernel-unmeasured, firmware-boots-unmeasured, vcpu-unmeasured, memory-unmeasured,
+/// shared-pages, devices-unmeasured, addresses-unbound. Source: xen.git tools/firmware/hvmloader.
 std::vector<CoverageFinding> coverage(const XenImage& image, const XenGuestConfig& config);
 
 } // namespace sev::measure

@@ -141,6 +141,7 @@ private:
         image_.vcpu0.rip = *elf.notes.phys32_entry;
         image_.vcpu0.mtrr_def_type = mtrr_write_back;
         image_.ramdisk_by_page_number = elf.notes.mod_start_pfn;
+        image_.kernel_is_firmware = elf.segments.size() == 1 && elf.segments.front().offset == 0 && elf.segments.front().filesz == kernel.size();
 
         const std::uint64_t table_pages = acpi_->tables.size() / page_bytes;
         const std::uint64_t rsdp_gpa = elf.notes.rsdp_unrestricted() ? acpi_info_gpa + (1 + table_pages) * page_bytes : rsdp_low_gpa;

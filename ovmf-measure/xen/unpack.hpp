@@ -28,9 +28,9 @@ std::optional<Unpacked> gunzip_first_member(ByteView file, std::size_t size_byte
 /// protocol 2.08 or later) with a payload that is gzip, xz, lzma, lz4 in Linux's legacy framing, or zstd. An ELF file is returned as it is.
 ///
 /// `lzma_memory_mib` what the builder gives xz and lzma. `limit_bytes` most bytes of output.
-/// Throws Error{Fault::malformed} with `what` and offset for what is neither, is damaged, or unpacks to another length than its last four bytes say;
-/// Error{Fault::usage} for bzip2 and LZO payloads, which are not unpacked here. Source: Xen 4.17.7, tools/libs/guest/xg_dom_bzimageloader.c; Linux
-/// Documentation/arch/x86/boot.rst.
+/// Throws Error{Fault::malformed} with `what` and offset for what is neither, is damaged, or unpacks to another length than its last four bytes say
+/// (of xz and lzma Xen takes that many bytes, though more would come); Error{Fault::usage} for bzip2 and LZO payloads, which are not unpacked here.
+/// Source: Xen 4.17.7, tools/libs/guest/xg_dom_bzimageloader.c; Linux Documentation/arch/x86/boot.rst.
 Unpacked unpack_kernel(ByteView file, std::string_view what, unsigned lzma_memory_mib = 256, std::size_t limit_bytes = xen_unpack_limit_bytes);
 
 } // namespace sev::measure
