@@ -7,31 +7,26 @@ emulated CEK is signed by neither. Our full chain stands in for it, and virtee's
 """
 import argparse
 import base64
-import http.server
 import os
 import pathlib
 import shutil
-import socketserver
-import ssl
-import subprocess
 import sys
 import tempfile
-import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+import devsev_bench  # noqa: E402
 import devsev_peers as peers  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--emulator", required=True)
 parser.add_argument("--sevctl", required=True)
 parser.add_argument("--peers", type=pathlib.Path, required=True, help="folder where peers are built, once")
-parser.add_argument("--cuse", action="store_true", help="on a real character device (root, and a kernel with CUSE) instead of by the preloaded library")
+parser.add_argument("--cuse", action="store_true",
+                    help="on a real character device (root, and a kernel with CUSE) instead of by the preloaded library")
 args = parser.parse_args()
 os.environ["SEV_EMULATOR"], os.environ["SEVCTL"] = args.emulator, args.sevctl
-from support import EmulatedDevice  # noqa: E402
 
-HOST = "kdsintf.amd.com"
 FIRMWARE = pathlib.Path(__file__).resolve().parent.parent / "fixtures/measure/full.fd"
 SECRET = "736869e5-84f0-4973-92ec-06879ce3da0b"
 if not shutil.which("openssl"):
@@ -39,88 +34,7 @@ if not shutil.which("openssl"):
 THEIRS = peers.their_sevctl(args.peers)
 
 
-class KeyServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """A proxy that itself is whatever server it is asked to connect to, and has one CEK."""
-    daemon_threads = True
-
-    def __init__(self, folder, chip_id, cek):
-        self.seen, self.path, self.cek = [], f"/cek/id/{chip_id}".lower(), cek
-
-        def openssl(*words):
-            subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        openssl("req", "-x509", *new_key, "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
-        (folder / "extensions").write_text(f"subjectAltName=DNS:{HOST}\n")
-        openssl("req", *new_key, "-subj", f"/CN={HOST}", "-keyout", "server.key", "-out", "server.csr")
-        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", "server.pem")
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.tls.load_cert_chain(folder / "server.pem", folder / "server.key")
-        self.ca = folder / "ca.pem"
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_CONNECT(self):
-        self.send_response(200)
-        self.end_headers()
-        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
-        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
-        self.close_connection = False
-        self.handle_one_request()
-        self.wfile.flush()
-
-    def do_GET(self):
-        self.server.seen.append(self.path)
-        found = self.path.lower() == self.server.path
-        self.send_response(200 if found else 404)
-        body = self.server.cek if found else b"none"
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-
-class Bench:
-    """One platform, and the two programs on it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.device = EmulatedDevice(folder / "device")
-        (folder / "tls").mkdir()
-        self.server = KeyServer(folder / "tls", self.device.identity["chip_id"], self.device.cek.read_bytes())
-        self.environment = {**os.environ, "HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "HTTPS_PROXY": f"http://127.0.0.1:{self.server.server_address[1]}",
-                            "SSL_CERT_FILE": str(self.server.ca), "no_proxy": "", "NO_PROXY": ""}
-        self.environment.pop("SEV_CHAIN", None)
-        self.steps = 0
-
-    def run(self, program, words, status):
-        by = [] if args.cuse else [args.emulator, "run", "--socket", self.device.socket, "--"]
-        done = subprocess.run([*by, program, *map(str, words)], capture_output=True, timeout=120, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, check=False)
-        # anyhow's main gives 1 for every failure, ours 1 for "no" and 2 for trouble
-        if (done.returncode == 0) != (status == 0):
-            sys.exit(f"{program} {' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}")
-        self.steps += 1
-        return done
-
-    def theirs(self, *words, status=0):
-        return self.run(THEIRS, words, status)
-
-    def ours(self, *words, status=0):
-        return self.run(args.sevctl, words, status)
-
-    def content(self, name):
-        return (self.folder / name).read_bytes()
-
-    def same(self, what, left, right):
-        if left != right:
-            sys.exit(f"{what} differ:\n{left!r}\n{right!r}")
-        self.steps += 1
-
+class Bench(devsev_bench.Bench):
     def both_show(self, want_flags):
         for what in ("flags", "guests", "version", "identifier"):
             self.same(f"show {what}", self.theirs("show", what).stdout, self.ours("show", what).stdout)
@@ -217,7 +131,7 @@ def launches(bench):
 bench_head = "01000000" "00000000" "03100000" "03000000" "02000000"
 
 with tempfile.TemporaryDirectory(prefix="xen-sev-peer-") as name:
-    bench = Bench(pathlib.Path(name))
+    bench = Bench(pathlib.Path(name), args, THEIRS)
     with bench.device.cuse() if args.cuse else bench.device.served():
         ownership(bench)
         if not args.cuse:
