@@ -117,7 +117,10 @@ Reading<std::vector<PspDevice>> read_psp_devices(const Path& root) {
         const bool encryption_controller = text("class").starts_with("0x1080") && text("vendor") == "0x1022";
         if (!encryption_controller && driver != "ccp") continue;
         if (out.size() == PspDevice::limit) return Failure{0, fmt::format("more than {} devices", PspDevice::limit)};
-        out.push_back({.address = printable(entry.filename().string(), 32), .device = text("device"), .driver = printable(driver, 32), .tsme_status = read_line(entry / "tsme_status")});
+        out.push_back({.address = printable(entry.filename().string(), 32),
+                       .device = text("device"),
+                       .driver = printable(driver, 32),
+                       .tsme_status = read_line(entry / "tsme_status")});
     }
     return out;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole process `sevctl status`, on this machine as it is and from each shipped probe bundle: 100 ms at most, by the median of its time on the wall.
+// The whole process `sevctl status`, on this machine as it is and from each shipped probe bundle: 100 ms at most, by the median of its time
+// on the wall.
 //
 // usage: bench_status SEVCTL [BUNDLE]...
 #include <fcntl.h>
@@ -28,7 +29,8 @@ struct SpawnActions {
     posix_spawn_file_actions_t value;
 };
 
-/// Runs words to their end with stdout thrown away; the seconds of processor time it took. Any other exit status than 0 is an error: what fails early is no measure.
+/// Runs words to their end with stdout thrown away; the seconds of processor time it took. Any other exit status than 0 is an error: what fails
+/// early is no measure.
 double run(const Words& words) {
     std::vector<char*> argv;
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
@@ -36,7 +38,8 @@ double run(const Words& words) {
     SpawnActions actions;
     posix_spawn_file_actions_addopen(&actions.value, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     pid_t child = 0;
-    if (posix_spawnp(&child, argv[0], &actions.value, nullptr, argv.data(), environ) != 0) throw Error{Fault::system, words[0] + ": cannot be started"};
+    if (posix_spawnp(&child, argv[0], &actions.value, nullptr, argv.data(), environ) != 0)
+        throw Error{Fault::system, words[0] + ": cannot be started"};
     int status = 0;
     struct rusage usage {};
     if (wait4(child, &status, 0, &usage) != child) throw Error{Fault::system, "wait4 failed"};
@@ -51,8 +54,8 @@ bool measure(const std::string& name, const Words& words) {
     double processor = 0;
     for (int i = 0; i < rounds; ++i) wall.time([&] { processor += run(words) / rounds; });
     const bool good = wall.median_seconds() <= want_seconds;
-    fmt::print("{:<44} {:6.1f} ms, {:6.1f} ms processor time (medians and means of {}){}\n", name, wall.median_seconds() * 1e3, processor * 1e3, rounds,
-               good ? "" : fmt::format("  TOO SLOW: want {:.0f} ms", want_seconds * 1e3));
+    fmt::print("{:<44} {:6.1f} ms, {:6.1f} ms processor time (medians and means of {}){}\n", name, wall.median_seconds() * 1e3,
+               processor * 1e3, rounds, good ? "" : fmt::format("  TOO SLOW: want {:.0f} ms", want_seconds * 1e3));
     return good;
 }
 

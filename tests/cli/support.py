@@ -294,7 +294,10 @@ class EmulatedDevice:
 
     @contextlib.contextmanager
     def cuse(self, *options):
-        """Makes it the real character device /dev/sev (root, and a kernel with CUSE); stops with SIGTERM at the end and wants exit status 0, and the device gone."""
+        """Makes it the real character device /dev/sev (root, and a kernel with CUSE).
+
+        Stops with SIGTERM at the end and wants exit status 0, and the device gone.
+        """
         server = subprocess.Popen([self.emulator, "cuse", "--state", self.state, *map(str, options)], stdout=subprocess.PIPE)
         try:
             assert server.stdout.readline().startswith(b"serving "), "sev-emulator cuse did not begin"

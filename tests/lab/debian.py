@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the labs take from Debian 12, by the mirrors that this machine's apt is set up with, and without a change to the machine's apt: nothing of the system needs a deb-src line."""
+"""What the labs take from Debian 12, by the mirrors that this machine's apt is set up with.
+
+The machine's apt is not changed by that, and needs no deb-src line.
+"""
 import contextlib
 import fcntl
 import hashlib
@@ -57,7 +60,8 @@ class Apt:
         (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         (folder / "sources.list").write_text("\n".join(sources(kind)) + "\n")
         self.options = []
-        for option in ("APT::Sandbox::User=root", "Acquire::Languages=none", f"Dir::Etc::sourcelist={folder / 'sources.list'}", "Dir::Etc::sourceparts=-",
+        for option in ("APT::Sandbox::User=root", "Acquire::Languages=none",
+                       f"Dir::Etc::sourcelist={folder / 'sources.list'}", "Dir::Etc::sourceparts=-",
                        f"Dir::State::lists={folder / 'lists'}", f"Dir::Cache={folder / 'cache'}"):
             self.options += ["-o", option]
         self("update")

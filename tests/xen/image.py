@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk of the lab's dom0: Debian 12 with Xen 4.17, and kernels and ramdisks for guests. Made once, and anew when this file or the list of packages changes."""
+"""The disk of the lab's dom0: Debian 12 with Xen 4.17, and kernels and ramdisks for guests.
+
+Made once, and anew when this file or the list of packages changes.
+"""
 import os
 import pathlib
 import shutil
@@ -11,6 +14,7 @@ from debian import BUILD, SUITE, Apt, Trouble, alone, finish, key_of, need, run,
 HERE = pathlib.Path(__file__).resolve().parent
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "gzip": "gzip", "dpkg-deb": "dpkg"}
 KERNELS = {"generic": "linux-image-amd64", "cloud": "linux-image-cloud-amd64"}  # dom0 itself runs the first
+UNUSED_MODULES = ["sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband", "drivers/staging"]
 BOOT_MODULES = ["virtio_pci", "virtio_blk", "ext4", "9p", "9pnet_virtio", "virtio_console"]
 DISK = "3G"  # sparse
 GUESTS = "usr/lib/xen-sev-lab"  # kernels and ramdisks for guests, in dom0
@@ -30,7 +34,8 @@ sleep 1; poweroff -f
 """
 # process 1 of dom0; /lab holds the order of this run: command, the product's programs, a folder for results
 INIT = """#!/bin/bash
-export PATH=/opt/xen-sev/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=${TERM:-dumb} LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+export PATH=/opt/xen-sev/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root TERM=${TERM:-dumb} LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp; mkdir -p /run/lock
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
 hostname dom0; busybox ifconfig lo 127.0.0.1 up
@@ -99,7 +104,7 @@ def add_kernels(root, work):
         apt("download", real, cwd=folder)
         run(["dpkg-deb", "-x", next(folder.glob("*.deb")), folder])
         release = next((folder / "lib/modules").iterdir()).name
-        for unused in ("sound", "drivers/gpu", "drivers/media", "drivers/net/wireless", "drivers/net/ethernet", "drivers/infiniband", "drivers/staging"):
+        for unused in UNUSED_MODULES:
             shutil.rmtree(folder / "lib/modules" / release / "kernel" / unused, ignore_errors=True)
         shutil.copytree(folder / "lib/modules" / release, root / "lib/modules" / release, symlinks=True)
         for kind in ("vmlinuz", "config"):
@@ -120,8 +125,8 @@ def add_files(root):
     for path, text in (("sbin/lab-init", INIT), ("usr/sbin/lab-libvirtd", LIBVIRTD)):
         (root / path).write_text(text)
         (root / path).chmod(0o755)
-    # libvirtd with its Xen driver alone: its QEMU driver ends the daemon for want of a user, and the driver for Xen refuses to start because the smallest of its CPU
-    # models asks for VME, which the emulated CPU lacks
+    # libvirtd with its Xen driver alone: its QEMU driver ends the daemon for want of a user, and the driver for Xen refuses to start because the
+    # smallest of its CPU models asks for VME, which the emulated CPU lacks
     (root / "usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so").unlink(missing_ok=True)
     models = root / "usr/share/libvirt/cpu_map/x86_486.xml"
     models.write_text("".join(line for line in models.read_text().splitlines(True) if "vme" not in line))
@@ -145,8 +150,9 @@ def make(result):
     out, root = work / "out", work / "root"
     out.mkdir(parents=True)
     (work / "sources.list").write_text("\n".join(sources("deb")) + "\n")
-    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages())}", "--aptopt=APT::Install-Recommends \"false\"",
-         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*", SUITE, root, work / "sources.list"])
+    without = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "locale", "doc")]
+    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages())}", "--aptopt=APT::Install-Recommends \"false\"", *without,
+         SUITE, root, work / "sources.list"])
     add_files(root)
     releases = add_kernels(root, work)
     add_ramdisks(root, releases)

@@ -16,7 +16,8 @@ from debian import BUILD, ROOT, Trouble, run
 
 LATE, NEVER = 124, 125
 MEMORY_MIB, DOM0_MIB = 3072, 1024
-# No SMAP: QEMU 7.2 applies it to IRET at ring 3, which ends a PV dom0. No RDTSCP: QEMU reports its intercept as that of RDTSC, which Xen takes for a fault.
+# No SMAP: QEMU 7.2 applies it to IRET at ring 3, which ends a PV dom0. No RDTSCP: QEMU reports its intercept as that of RDTSC, which Xen takes for
+# a fault.
 CPU = "max,-smap,-rdtscp"
 NOT_PRODUCT = ("test_", "corpus_", "bench_", "fuzz_")
 PR_SET_PDEATHSIG = 1
@@ -74,8 +75,8 @@ class Machine:
     def words(self, folder, more):
         qemu, disk = emulator(), image.disk()
         fsdev = "local,security_model=none,multidevs=remap"
-        return [qemu / "qemu-system-x86_64", "-L", qemu, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", CPU, "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults",
-                "-display", "none", "-no-reboot", "-kernel", disk / "xen",
+        return [qemu / "qemu-system-x86_64", "-L", qemu, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", CPU, "-smp", "1",
+                "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot", "-kernel", disk / "xen",
                 "-append", f"console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M",
                 "-initrd", f"{disk / 'vmlinuz'} console=hvc0,{disk / 'initrd.gz'}",
                 "-drive", f"if=none,id=root,file={disk / 'dom0.img'},format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",
@@ -86,7 +87,8 @@ class Machine:
         """An interactive shell in dom0, on this terminal."""
         with folder_of_this_run() as folder:
             stage(self.build, folder / "bin")
-            return subprocess.run([str(word) for word in self.words(folder, ["-serial", "mon:stdio"])], check=False, preexec_fn=die_with_parent).returncode
+            words = [str(word) for word in self.words(folder, ["-serial", "mon:stdio"])]
+            return subprocess.run(words, check=False, preexec_fn=die_with_parent).returncode
 
     def run(self, command, results=None):
         """Exit status of the command (a list of words); LATE, NEVER. What it leaves in /lab/out is copied to the folder `results`."""
@@ -106,7 +108,8 @@ class Machine:
         for number, take in enumerate((self.stdout, self.stderr), 1):
             reader, writer = os.pipe()
             ends.append(writer)
-            ports += ["-add-fd", f"fd={writer},set={number}", "-chardev", f"file,id=port{number},path=/dev/fdset/{number},append=on", "-device", f"virtserialport,nr={number},chardev=port{number}"]
+            ports += ["-add-fd", f"fd={writer},set={number}", "-chardev", f"file,id=port{number},path=/dev/fdset/{number},append=on",
+                      "-device", f"virtserialport,nr={number},chardev=port{number}"]
             threads.append(threading.Thread(target=copy, args=(reader, take), daemon=True))
         words = [str(word) for word in self.words(folder, ports)]
         machine = subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=ends, preexec_fn=die_with_parent)

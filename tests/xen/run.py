@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs tests/xen/dom0/*_test.py in the dom0 of the lab, one boot for each group, and reports each test by name. A file's group is in its line "# lab: group=NAME".
+"""Runs tests/xen/dom0/*_test.py in the dom0 of the lab, one boot for each group, and reports each test by name.
 
-Exit status 0 when every test of every file ran and none failed.
+A file's group is in its line "# lab: group=NAME". Exit status 0 when every test of every file ran and none failed.
 """
 import argparse
 import pathlib
@@ -74,8 +74,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=pathlib.Path, help="test files (default: all of tests/xen/dom0)")
     parser.add_argument("--group", help="only this group")
-    parser.add_argument("-k", dest="only", action="append", default=[], metavar="PATTERN", help="only tests whose name has this in it (as in python3 -m unittest)")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/dev", metavar="FOLDER", help="build folder whose programs dom0 gets (default build/dev)")
+    parser.add_argument("-k", dest="only", action="append", default=[], metavar="PATTERN",
+                        help="only tests whose name has this in it (as in python3 -m unittest)")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/dev", metavar="FOLDER",
+                        help="build folder whose programs dom0 gets (default build/dev)")
     parser.add_argument("--console", type=pathlib.Path, metavar="FILE", help="keep the console's output (Xen and dom0's kernel) in this file")
     parser.add_argument("--results", type=pathlib.Path, metavar="FOLDER", help="copy what tests leave in /lab/out to this folder")
     options = parser.parse_args()

@@ -19,6 +19,7 @@ from support import EmulatedDevice, wait_until
 
 PEERS = ROOT / "build/peers"
 THEIRS = PEERS / "bin/sevctl"
+BUILDING = "ctest --preset dev -R interop_devsev builds it where there is cargo"
 CRATE_TESTS = {"get_identifier", "pdh_cert_export", "pdh_generate", "pek_cert_import", "pek_csr", "pek_generate", "platform_reset", "platform_status"}
 NOBODY = 65534
 
@@ -125,8 +126,9 @@ assert status(reader) == want
             done = run(SEVCTL, "show", "version", env=self.environment, preexec_fn=lambda: os.setuid(NOBODY))
             self.assertEqual(done.returncode, 2)
             self.assertIn("permission denied", done.stderr)
-            many = [subprocess.Popen([SEVCTL, "show", "version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self.environment) for _ in range(8)]
-            self.assertEqual({child.communicate(timeout=120)[0].strip() for child in many}, {"0.17.48"})
+            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "env": self.environment}
+            many = [subprocess.Popen([SEVCTL, "show", "version"], **quiet) for _ in range(8)]
+            self.assertEqual({child.communicate(timeout=120)[0].strip() for child in many}, {b"0.17.48"})
 
     def test_a_status_of_the_firmware_comes_through(self):
         with self.device.cuse("--fault", "PDH_CERT_EXPORT=HWERROR_PLATFORM"):
@@ -140,14 +142,16 @@ assert status(reader) == want
         with self.device.cuse():
             self.ours("provision", "--yes", self.device.oca, self.device.oca_key)
         with self.device.cuse("--timeout", "60000", "--fault", "PDH_CERT_EXPORT=hang") as server:
-            child = subprocess.Popen([SEVCTL, "export", "--unsigned", "out"], cwd=self.dir, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            child = subprocess.Popen([SEVCTL, "export", "--unsigned", "out"], cwd=self.dir, env=self.environment, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
             self.wait_for_long_ioctl(child)
             begun = time.monotonic()
             server.kill()
             output, errors = child.communicate(timeout=30)
             self.assertLess(time.monotonic() - begun, 20)
             self.assertEqual((child.returncode, output), (2, ""), errors)
-            self.assertRegex(errors, r"sevctl: error: .*PDH_CERT_EXPORT: .*the program that serves the device .*ended while the command ran \(ECONNABORTED\)")
+            self.assertRegex(errors, r"sevctl: error: .*PDH_CERT_EXPORT: .*the program that serves the device .*ended while the command ran")
+            self.assertIn("(ECONNABORTED)", errors)
             self.assertIn("sevctl: hint: start it again", errors)
             server.wait()
         self.assertFalse((self.dir / "out").exists())
@@ -160,7 +164,8 @@ assert status(reader) == want
     def test_one_platform_one_device(self):
         other = EmulatedDevice(self.dir / "other")
         with self.device.cuse():
-            for words, says in ((["--state", self.device.state, "--name", "sev2"], "is in use by another process"), (["--state", other.state], "/dev/sev: is there already")):
+            for words, says in ((["--state", self.device.state, "--name", "sev2"], "is in use by another process"),
+                                (["--state", other.state], "/dev/sev: is there already")):
                 done = run(EMULATOR, "cuse", *words)
                 self.assertEqual(done.returncode, 2)
                 self.assertIn(says, done.stderr)
@@ -179,12 +184,13 @@ print(room.raw[:64].hex())
             self.assertEqual(server.wait(30), 0)
             wait_until(lambda: not os.path.exists("/dev/sev2"), "/dev/sev2 did not go away")
 
-    @unittest.skipUnless(THEIRS.exists(), "SKIPPED: virtee's sevctl was not built (ctest --preset dev -R interop_devsev builds it where there is cargo)")
+    @unittest.skipUnless(THEIRS.exists(), f"SKIPPED: virtee's sevctl was not built ({BUILDING})")
     def test_virtees_sevctl_and_ours(self):
         """virtee's sevctl, unmodified: the whole sequence of tests/interop, on the character device."""
         (self.dir / "peers/bin").mkdir(parents=True)
         shutil.copy(THEIRS, self.dir / "peers/bin")
-        done = self.ran(sys.executable, "-B", ROOT / "tests/interop/devsev_sevctl.py", "--emulator", EMULATOR, "--sevctl", SEVCTL, "--peers", self.dir / "peers", "--cuse", timeout_s=400)
+        done = self.ran(sys.executable, "-B", ROOT / "tests/interop/devsev_sevctl.py", "--emulator", EMULATOR, "--sevctl", SEVCTL,
+                        "--peers", self.dir / "peers", "--cuse", timeout_s=400)
         self.assertRegex(done.stdout, r"(?m)^[1-9][0-9]{2,} steps with virtee's sevctl .* and ours agree$")
 
     def test_host_tests_of_the_sev_crate(self):
@@ -192,7 +198,7 @@ print(room.raw[:64].hex())
         built = sorted((PEERS / "target-sev/debug/deps").glob("api-*"), key=lambda path: path.stat().st_mtime)
         built = [path for path in built if path.suffix == ""]
         if not built:
-            self.skipTest("SKIPPED: virtee's sev crate was not built (ctest --preset dev -R interop_devsev builds it where there is cargo)")
+            self.skipTest(f"SKIPPED: virtee's sev crate was not built ({BUILDING})")
         with self.device.cuse():
             done = self.ran(built[-1], "--test-threads=1", timeout_s=200, env=self.environment)
         self.assertEqual(set(re.findall(r"^test sev::(\w+) \.\.\. ok$", done.stdout, re.MULTILINE)), CRATE_TESTS, done.stdout)

@@ -25,13 +25,15 @@ CONSOLES = pathlib.Path("/var/log/xen/console")
 
 def run(*words, timeout_s=120, **options):
     """Runs a program to its end; stdout and stderr as text."""
-    return subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
+    words = [str(word) for word in words]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
 
 
 def newc(files):
     """A cpio archive (newc) of {path: bytes or (bytes, mode)}; a folder is a path that ends in "/"."""
     out = bytearray()
-    entries = [(path.rstrip("/"), *(content if isinstance(content, tuple) else (content, 0o100644)), path.endswith("/")) for path, content in files.items()]
+    pairs = [(path, content if isinstance(content, tuple) else (content, 0o100644)) for path, content in files.items()]
+    entries = [(path.rstrip("/"), *pair, path.endswith("/")) for path, pair in pairs]
     for number, (path, content, mode, folder) in enumerate([*entries, ("TRAILER!!!", b"", 0, False)], 1):
         mode = 0o040755 if folder else mode
         fields = (number, mode, 0, 0, 2 if folder else 1, 0, len(content), 0, 0, 0, 0, len(path) + 1, 0)
@@ -42,21 +44,27 @@ def newc(files):
 
 
 def ramdisk(script, files=None, compress=True):
-    """A ramdisk whose /init is this shell script, run by busybox with /dev, /proc and /sys mounted; it should end with poweroff -f. `files` as in newc."""
-    init = "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys\n" + script
-    content = newc({**{folder: b"" for folder in ("bin/", "dev/", "proc/", "sys/")}, "bin/busybox": (pathlib.Path("/bin/busybox").read_bytes(), 0o100755),
-                    "init": (init.encode(), 0o100755), **(files or {})})
+    """A ramdisk whose /init is this shell script, run by busybox with /dev, /proc and /sys mounted; it should end with poweroff -f.
+
+    `files` as in newc.
+    """
+    mounts = "mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys"
+    init = f"#!/bin/busybox sh\n/bin/busybox --install -s /bin\n{mounts}\n{script}"
+    folders = {folder: b"" for folder in ("bin/", "dev/", "proc/", "sys/")}
+    programs = {"bin/busybox": (pathlib.Path("/bin/busybox").read_bytes(), 0o100755), "init": (init.encode(), 0o100755)}
+    content = newc({**folders, **programs, **(files or {})})
     return gzip.compress(content, 1, mtime=0) if compress else content
 
 
 class Guest:
-    """A domain made by xl: `settings` are lines of its xl.cfg. Destroyed when the test ends."""
+    """A domain made by xl: `settings` are lines of its xl.cfg, None leaves one out. Destroyed when the test ends."""
 
     def __init__(self, case, name, **settings):
         self.case, self.name = case, name
-        values = {"name": name, "type": "pvh", "memory": 128, "vcpus": 1, "kernel": str(KERNEL_CLOUD), "extra": "console=hvc0 quiet", "on_reboot": "destroy", "vga": "none", **settings}
+        values = {"name": name, "type": "pvh", "memory": 128, "vcpus": 1, "kernel": KERNEL_CLOUD, "extra": "console=hvc0 quiet",
+                  "on_reboot": "destroy", "vga": "none", **settings}
         self.config = case.dir / f"{name}.cfg"
-        self.config.write_text("".join(f"{key}={json.dumps(str(value) if isinstance(value, pathlib.Path) else value)}\n" for key, value in values.items() if value is not None))
+        self.config.write_text("".join(f"{key}={json.dumps(value, default=str)}\n" for key, value in values.items() if value is not None))
         (CONSOLES / f"guest-{name}.log").unlink(missing_ok=True)
         case.addCleanup(self.destroy)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs test files inside dom0, each in a process of its own, and says of each test by name how it went. tests/xen/run.py starts it and reads what it prints:
+"""Runs test files inside dom0, each in a process of its own, and says of each test by name how it went.
+
+tests/xen/run.py starts it and reads what it prints:
 
 PASS|FAIL|SKIP file.Class.test seconds[: reason]     one line a test, followed by the traceback of a failure
 DONE file.py count status                            one line a file
@@ -108,7 +110,8 @@ def run_alone(path, patterns):
     """Runs one file in a process group of its own, which does not outlive its time."""
     timeout_s = settings(path)[1]
     environment = {**os.environ, "SEVCTL": str(PRODUCT / "sevctl"), "SEV_EMULATOR": str(PRODUCT / "sev-emulator")}
-    child = subprocess.Popen([sys.executable, "-B", __file__, "--file", path, *patterns], env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
+    words = [sys.executable, "-B", __file__, "--file", path, *patterns]
+    child = subprocess.Popen(words, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         status = child.wait(timeout_s)
     except subprocess.TimeoutExpired:
