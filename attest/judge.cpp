@@ -110,6 +110,9 @@ void check_digest(Case& c) {
         c.checks.add("launch.digest", false,
                      c.standard.references.empty() ? std::string{"the policy has no reference to compare with"}
                                                    : fmt::format("the evidence proves none of the {} references", c.standard.references.size()));
+        for (const Reference& reference : c.standard.references)
+            for (const KnownOther& other : reference.others)
+                if (proves(c, other.digest)) c.note(fmt::format("reference \"{}\": the evidence proves launch digest {}: {}", reference.name, hex(other.digest), other.meaning));
         return explain_mismatch(c);
     }
     c.matched = &*found;

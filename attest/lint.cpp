@@ -99,12 +99,18 @@ void references(const OwnerPolicy& policy, Findings& found) {
         if ((policy.required_bits & psp::Policy::es) != 0 && without_vmsas(rule))
             found.warn("reference-without-vmsas", fmt::format("reference \"{}\" has no vcpus, and SEV-ES measures a VMSA for each", rule.name),
                        "add vcpus, vmsa_profile and cpu");
-        if ((policy.required_bits & psp::Policy::es) == 0 && !std::holds_alternative<DigestReference>(rule.value) && !without_vmsas(rule))
+        const auto* xen = std::get_if<XenRecipe>(&rule.value);
+        if (xen && (policy.required_bits & psp::Policy::es) != 0)
+            found.warn("reference-without-vmsas", fmt::format("reference \"{}\" is a Xen guest's, whose VMSAs are not predicted, and SEV-ES measures them", rule.name),
+                       "do not require ES in guest_policy for Xen guests");
+        if ((policy.required_bits & psp::Policy::es) == 0 && !std::holds_alternative<DigestReference>(rule.value) && !xen && !without_vmsas(rule))
             found.warn("reference-with-vmsas", fmt::format("reference \"{}\" has VMSAs, and plain SEV measures none", rule.name), "require ES in guest_policy");
         const auto* qemu = std::get_if<QemuRecipe>(&rule.value);
         if (qemu && !qemu->kernel)
             found.warn("kernel-unmeasured", fmt::format("reference \"{}\" has no kernel: what the firmware boots is not measured", rule.name),
                        "boot with kernel hashes, or let the firmware open nothing but an encrypted disk");
+        if (xen && xen->source == XenRecipe::Source::inline_guest && xen->guest.type == measure::XenGuestType::hvm)
+            found.warn("hvm-runs-unmeasured", fmt::format("reference \"{}\" is an HVM guest: what its firmware boots is not measured", rule.name), "use a PVH guest");
     }
     for (const SecretRule& rule : policy.secrets) {
         if (rule.references && rule.references->empty())

@@ -186,9 +186,11 @@ ReferenceRule reference(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
     ReferenceRule out;
     out.name = named(object, "name");
-    if (object.has("digest") + object.has("qemu") + object.has("image") != 1) object.refuse("digest", ", qemu, image: want exactly one of them");
+    if (int{object.has("digest")} + int{object.has("qemu")} + int{object.has("image")} + int{object.has("xen")} != 1)
+        object.refuse("digest", ", qemu, image, xen: want exactly one of them");
     if (object.has("qemu")) out.value = qemu_recipe(object.object("qemu"));
     if (object.has("image")) out.value = image_recipe(object.object("image"));
+    if (object.has("xen")) out.value = XenRecipe::from_json(object.object("xen"));
     if (object.has("digest")) {
         DigestReference known{.digest = object.hex<32>("digest"), .regions = {}};
         if (object.has("regions")) known.regions = list(object, "regions", region_from_json, LaunchDescriptor::region_limit);

@@ -7,6 +7,7 @@
 
 #include "attest/protocol/launch_descriptor.hpp"
 #include "attest/protocol/launch_evidence.hpp"
+#include "attest/xen_recipe.hpp"
 #include "base/file.hpp"
 #include "ovmf-measure/firmware_table.hpp"
 #include "ovmf-measure/vmsa.hpp"
@@ -78,7 +79,7 @@ struct DigestReference {
 };
 struct ReferenceRule {
     std::string name;
-    std::variant<DigestReference, QemuRecipe, ImageRecipe> value; // JSON: exactly one of "digest" (with "regions"), "qemu", "image"
+    std::variant<DigestReference, QemuRecipe, ImageRecipe, XenRecipe> value; // JSON: exactly one of "digest" (with "regions"), "qemu", "image", "xen"
     friend bool operator==(const ReferenceRule&, const ReferenceRule&) = default;
 };
 

@@ -43,6 +43,7 @@ struct PutReference {
         }
         put_vmsas(out["image"], recipe);
     }
+    void operator()(const XenRecipe& recipe) const { out["xen"] = recipe.to_json(); }
 };
 
 json::Value secret_to_json(const SecretRule& rule) {

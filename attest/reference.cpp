@@ -102,20 +102,40 @@ void resolve(const ImageRecipe& recipe, const Path& base, Reference& out) {
     out.uncovered.emplace_back("addresses-unbound: the launch digest covers the bytes and their order, not where the host put them");
 }
 
-std::vector<Path> files(const DigestReference&) { return {}; }
+void resolve(const XenRecipe& recipe, const Path& base, Reference& out) {
+    const XenPrediction predicted = predict(recipe, base);
+    measure::XenMeasurement measured = measure::measure(predicted.image, recipe.order);
+    out.digest = measured.digest;
+    for (measure::MeasuredRegion& region : measured.regions)
+        out.regions.push_back({.label = std::move(region.label),
+                               .gpa = psp::Gpa{region.gpa.value()},
+                               .length_bytes = region.length_bytes,
+                               .sha256 = region.sha256,
+                               .source = std::move(region.source)});
+    for (const measure::CoverageFinding& finding : measure::coverage(predicted.image, predicted.config)) out.uncovered.push_back(fmt::format("{}: {}", finding.id, finding.text));
+    if (measured.later_digest)
+        out.others.push_back({.digest = *measured.later_digest,
+                              .meaning = "the toolstack process had built a PVH guest before this one, which changes five bytes of the ACPI tables and nothing else: "
+                                         "build each guest in a process of its own, or add a reference with \"build\": \"later\""});
+}
 
-std::vector<Path> files(const QemuRecipe& recipe) {
-    std::vector<Path> out{recipe.firmware};
-    if (recipe.kernel) out.push_back(*recipe.kernel);
-    if (recipe.initrd) out.push_back(*recipe.initrd);
+/// The files of a recipe, in its order.
+std::vector<Path> files(const DigestReference&, const Path&) { return {}; }
+
+std::vector<Path> files(const QemuRecipe& recipe, const Path& base) {
+    std::vector<Path> out{found_at(base, recipe.firmware)};
+    if (recipe.kernel) out.push_back(found_at(base, *recipe.kernel));
+    if (recipe.initrd) out.push_back(found_at(base, *recipe.initrd));
     return out;
 }
 
-std::vector<Path> files(const ImageRecipe& recipe) {
+std::vector<Path> files(const ImageRecipe& recipe, const Path& base) {
     std::vector<Path> out;
-    for (const ImageRecipe::Part& part : recipe.parts) out.push_back(part.file);
+    for (const ImageRecipe::Part& part : recipe.parts) out.push_back(found_at(base, part.file));
     return out;
 }
+
+std::vector<Path> files(const XenRecipe& recipe, const Path& base) { return files_of(recipe, base); }
 
 void compare(std::size_t index, const Region& want, const Region& got, std::vector<std::string>& out) {
     const std::string where = fmt::format("region {} (\"{}\")", index, want.label);
@@ -138,9 +158,7 @@ Reference resolve_reference(const ReferenceRule& rule, const Path& base) {
 }
 
 std::vector<Path> files_of(const ReferenceRule& rule, const Path& base) {
-    std::vector<Path> out = std::visit([](const auto& value) { return files(value); }, rule.value);
-    for (Path& path : out) path = found_at(base, path);
-    return out;
+    return within(fmt::format("reference {}", rule.name), [&] { return std::visit([&](const auto& value) { return files(value, base); }, rule.value); });
 }
 
 std::vector<Reference> resolve_references(const OwnerPolicy& policy) {

@@ -37,6 +37,15 @@ struct ShowReference {
             out += fmt::format(" {} {}{},", part.label, part.file.string(), part.gpa ? fmt::format(" at 0x{:x}", psp::raw(*part.gpa)) : std::string{});
         return out + " " + vmsas(recipe);
     }
+    std::string operator()(const XenRecipe& recipe) const {
+        const bool is_inline = recipe.source == XenRecipe::Source::inline_guest;
+        std::string out = "Xen: " + (is_inline ? fmt::format("{} guest, {} MiB, {} vCPUs", name(recipe.guest.type), recipe.guest.memory_kib / 1024, recipe.guest.vcpus)
+                                               : fmt::format("{} {}", name(recipe.source), recipe.config.string()));
+        if (is_inline && recipe.guest.cmdline) out += fmt::format(", cmdline \"{}\"", *recipe.guest.cmdline);
+        if (recipe.xen_version) out += ", Xen " + recipe.xen_version->text();
+        if (recipe.acpi_reference) out += ", ACPI reference " + recipe.acpi_reference->string();
+        return out + fmt::format(", {}{}", name(recipe.order), recipe.build == measure::XenBuild::later ? ", built later in its process" : "");
+    }
 };
 
 std::string condition(const SecretRule& rule) {

@@ -44,11 +44,15 @@ class Running {
 public:
     Running() : context_{EVP_MD_CTX_new()} { check(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1); }
     void update(ByteView bytes) { check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1); }
+    Running fork() const {
+        Running out;
+        check(EVP_MD_CTX_copy_ex(out.context_.get(), context_.get()) == 1);
+        return out;
+    }
     Digest so_far() const {
-        const Openssl<EVP_MD_CTX> copy{EVP_MD_CTX_new()};
-        check(copy && EVP_MD_CTX_copy_ex(copy.get(), context_.get()) == 1);
+        const Running copy = fork();
         Digest out{};
-        check(EVP_DigestFinal_ex(copy.get(), out.data(), nullptr) == 1);
+        check(EVP_DigestFinal_ex(copy.context_.get(), out.data(), nullptr) == 1);
         return out;
     }
 
@@ -116,15 +120,23 @@ XenMeasurement measure(const XenImage& image, XenOrder order) {
         for (std::size_t i = 1; i < ranges.size(); ++i) out.push_back(digest_of(*ranges[i]));
         return out;
     });
+    // A later build of the process has other ACPI tables, which come near the end: up to there both are one.
     Running whole;
+    std::optional<Running> later;
     std::vector<Digest> own;
     for (const XenRange* range : ranges) {
-        range->visit([&](ByteView bytes) { whole.update(bytes); });
+        const bool differs = image.build == XenBuild::first && image.later_tables && range->label == "acpi_tables";
+        if (differs) later = whole.fork();
+        range->visit([&](ByteView bytes) {
+            whole.update(bytes);
+            if (later && !differs) later->update(bytes);
+        });
+        if (differs) later->update(*image.later_tables);
         if (own.empty()) own.push_back(whole.so_far());
     }
     const std::vector<Digest> rest = others.get();
     own.insert(own.end(), rest.begin(), rest.end());
-    XenMeasurement out{.digest = whole.so_far(), .regions = {}};
+    XenMeasurement out{.digest = whole.so_far(), .regions = {}, .later_digest = later ? std::optional{later->so_far()} : std::nullopt};
     for (std::size_t i = 0; i < ranges.size(); ++i)
         out.regions.push_back({.label = ranges[i]->label, .gpa = ranges[i]->gpa(), .length_bytes = ranges[i]->length_bytes(), .sha256 = own[i], .source = ranges[i]->source});
     return out;

@@ -99,6 +99,7 @@ struct XenRun {
 struct XenMeasurement {
     Digest digest{};
     std::vector<MeasuredRegion> regions; // the digest covers exactly these, back to back
+    std::optional<Digest> later_digest{}; // of `later_build`, for a PVH image of the first build
 };
 
 /// A guest's initial memory as predicted. The files it was made from outlive it; copies share what they own.

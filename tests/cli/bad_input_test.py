@@ -52,6 +52,22 @@ def invocations(case):
     yield "measure qemu", [("--firmware", firmware), ("--kernel", kernel), ("--initrd", initrd)], 0
     yield "measure image", [("REGION", kernel)], 0
     yield "measure image", [("--layout", layout)], 0
+    xen = FIXTURES / "xen"
+    for name in ("kernel.elf", "ramdisk.cpio", "hvmloader.elf", "bios.bin"):
+        shutil.copy(xen / name, case.dir)
+    pvh, acpi = file("pvh_kernel", (xen / "kernel.elf").read_bytes()), file("acpi.json", (xen / "acpi-2-2.json").read_bytes())
+    ramdisk, loader, bios = (file(name, (xen / source).read_bytes()) for name, source in (("ramdisk", "ramdisk.gz"), ("loader", "hvmloader.elf"), ("bios", "bios.bin")))
+    ssdt, smbios = file("ssdt", (xen / "ssdt.bin").read_bytes()), file("smbios", (xen / "smbios.bin").read_bytes())
+    for option, source in (("--xl-cfg", "guest.cfg"), ("--json-config", "guest.json"), ("--libvirt-xml", "guest.xml")):
+        yield "measure xen", [(option, file(source, (xen / source).read_bytes())), ("--kernel", pvh), ("--ramdisk", ramdisk), ("--reference", acpi)], 0
+    yield "measure xen", ["--type", "hvm", "--memory", "64", ("--hvmloader", loader), ("--firmware", bios), ("--acpi-firmware", ssdt), ("--smbios-firmware", smbios),
+                          "--xen-version", "4.17.7"], 0
+    store = case.dir / "references"
+    store.mkdir(exist_ok=True)
+    shutil.copy(acpi, store / "xen-acpi-4.17.7+made-2-0-1.json")
+    yield "reference import", [("FILE", acpi), "--store", store, "--force"], 0
+    yield "reference show", [("FILE", acpi), "--store", store], 0
+    yield "reference export", ["--vcpus", "2", ("--outfile", "out_reference"), "--store", store], 0
     for evidence in ([("--bundle", bundle)], [("--platform", platform), ("--launch", launch), ("--offer", offer)]):
         yield "judge", [("POLICY", policy), *evidence, ("--pdh", chain), ("--tik", judged), "--at", at], 0
     raw = ["--build", "0.17.48", "--guest-policy", "1"]

@@ -151,6 +151,8 @@ void compare(const json::Value& one, const Input& input, const XenImage& image) 
     }
     CHECK(hex(measured.digest) == one.at("digest_ascending").get<std::string>());
     CHECK(digest(image, XenOrder::ascending_gfn) == measured.digest);
+    CHECK(measured.later_digest.has_value() == (image.type == XenGuestType::pvh && image.build == XenBuild::first));
+    if (measured.later_digest) CHECK(*measured.later_digest == digest(*image.later_build(), XenOrder::ascending_gfn));
     if (one.contains("digest_kernel_ramdisk_start_info")) CHECK(hex(three.finish()) == one["digest_kernel_ramdisk_start_info"].get<std::string>());
     if (one.contains("digest_vates_2025")) CHECK(hex(digest(image, XenOrder::vates_2025)) == one["digest_vates_2025"].get<std::string>());
     else CHECK_THROWS_AS(digest(image, XenOrder::vates_2025), Error);
