@@ -16,5 +16,6 @@ extern const cli::Command personalities_command;
 extern const cli::Command run_command;
 extern const cli::Command serve_command;
 extern const cli::Command cuse_command;
+extern const cli::Command machine_command;
 
 } // namespace sev::psp::emulator

@@ -10,7 +10,7 @@ namespace sev::psp::emulator {
 namespace {
 
 constexpr std::array table{
-    &create_command, &show_command, &ca_command, &cek_command, &personalities_command, &run_command, &serve_command, &cuse_command,
+    &create_command, &show_command, &ca_command, &cek_command, &personalities_command, &run_command, &serve_command, &cuse_command, &machine_command,
 };
 
 constexpr cli::Program program{

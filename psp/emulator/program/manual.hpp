@@ -28,7 +28,9 @@ keeps its socket and a chip that is not to stay.
 .Sh EXIT STATUS
 0 when all went well, 2 with a message on standard error when not.
 .Cm run
-exits as the program did, or with 128 and the number of the signal that ended it.
+exits as the program did, or with 128 and the number of the signal that ended it;
+.Cm machine
+as its command did, with 124 when the time limit was reached, and with 125 when the machine did not come up.
 )";
 
 inline constexpr std::string_view closing = R"(.Sh SEE ALSO
