@@ -34,6 +34,8 @@ extern const Command measure_xen_command;
 extern const Command reference_show_command;
 extern const Command reference_export_command;
 extern const Command reference_import_command;
+extern const Command reference_capture_command;
+extern const Command capture_command;
 extern const Command slot_add_command;
 extern const Command slot_show_command;
 extern const Command slot_smbios_command;

@@ -48,6 +48,8 @@ constexpr std::array table{
     &policy_lint_command,
     &policy_show_command,
     &policy_diff_command,
+    &reference_capture_command,
+    &capture_command,
     &slot_add_command,
     &slot_show_command,
     &slot_smbios_command,

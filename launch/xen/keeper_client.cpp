@@ -20,12 +20,10 @@ Deadline in(std::chrono::milliseconds time) { return std::chrono::steady_clock::
 
 class Keeper {
 public:
-    explicit Keeper(const KeeperOptions& options) : options_{options}, child_{options.program, {}} {
-        // the program that was started leaves at once and lets a process live on that no other waits for
+    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter) : options_{options}, starter_{starter}, child_{*starter, options.program, {}} {
         const json::Value hello = reply(in(options_.deadline));
         if (hello.value("protocol", 0U) != protocol)
             throw Error{Fault::system, fmt::format("xen-sev-keeper: protocol is {}, want {}", hello.value("protocol", 0U), protocol), "it is of another version of xen-sev than this program"};
-        child_.wait(in(options_.deadline));
     }
     json::Value ask(json::Value question) { return ask(std::move(question), options_.deadline); }
     json::Value ask(json::Value question, std::chrono::milliseconds time) {
@@ -34,7 +32,7 @@ public:
         child_.write(question.dump() + "\n", deadline);
         return reply(deadline);
     }
-    const KeeperOptions& options() const noexcept { return options_; }
+    Keeper another() const { return Keeper{options_, starter_}; }
 
 private:
     json::Value reply(Deadline deadline) {
@@ -46,6 +44,7 @@ private:
         return out;
     }
     KeeperOptions options_;
+    std::shared_ptr<Starter> starter_;
     std::mutex mutex_;
     Child child_;
 };
@@ -72,7 +71,7 @@ public:
         } catch (const Error&) {
             // the keeper may be gone; another can do it
         }
-        Keeper other{keeper_->options()};
+        Keeper other = keeper_->another();
         if (!other.ask({{"do", "adopt"}, {"uuid", uuid_}, {"hold", true}}).is_null()) other.ask({{"do", "destroy"}});
     }
 
@@ -83,26 +82,24 @@ private:
 
 class KeeperToolstack final : public Toolstack {
 public:
-    explicit KeeperToolstack(KeeperOptions options) : options_{std::move(options)} {}
+    KeeperToolstack(KeeperOptions options, std::shared_ptr<Starter> starter) : options_{std::move(options)}, starter_{std::move(starter)} {}
 
     measure::XenVersion version() override {
         const std::scoped_lock lock{mutex_};
-        if (!version_) version_ = measure::XenVersion::parse(Keeper{options_}.ask({{"do", "version"}}).get<std::string>(), "Xen's version");
+        if (!version_) version_ = measure::XenVersion::parse(Keeper{options_, starter_}.ask({{"do", "version"}}).get<std::string>(), "Xen's version");
         return *version_;
     }
     std::string read_xl_config(const Path& file) override {
-        Child xl{options_.xl, {"create", "-n", "-q", file.string()}};
+        Child xl{*starter_, options_.xl, {"create", "-n", "-q", file.string()}};
         xl.close_input();
         const Deadline deadline = in(options_.deadline);
         std::string text = xl.all(config_limit, deadline);
-        if (const int status = xl.wait(deadline); status != 0)
-            throw Error{Fault::malformed, fmt::format("{}: xl refuses it: {}", printable(file.string(), 4096), xl.complaint())};
-        const auto begin = text.find('{');
-        if (begin == std::string::npos) throw Error{Fault::system, fmt::format("{}: xl create -n printed no configuration", printable(file.string(), 4096))};
+        const auto begin = text.find('{'); // it prints nothing else of use, and nothing at all when it refuses
+        if (begin == std::string::npos) throw Error{Fault::malformed, fmt::format("{}: xl refuses it: {}", printable(file.string(), 4096), xl.complaint())};
         return text.substr(begin);
     }
     std::unique_ptr<Domain> create(const std::string& libxl_json) override {
-        auto keeper = std::make_unique<Keeper>(options_);
+        auto keeper = std::make_unique<Keeper>(options_, starter_);
         const auto state = DomainState::from_json(keeper->ask({{"do", "create"}, {"config", libxl_json}}, options_.create_deadline), "new domain");
         return std::make_unique<KeptDomain>(std::move(keeper), state.uuid);
     }
@@ -111,12 +108,13 @@ public:
 
 private:
     std::unique_ptr<Domain> adopted(json::Value question) {
-        auto keeper = std::make_unique<Keeper>(options_);
+        auto keeper = std::make_unique<Keeper>(options_, starter_);
         const json::Value answer = keeper->ask(std::move(question));
         if (answer.is_null()) return nullptr;
         return std::make_unique<KeptDomain>(std::move(keeper), DomainState::from_json(answer, "domain").uuid);
     }
     KeeperOptions options_;
+    std::shared_ptr<Starter> starter_;
     std::mutex mutex_;
     std::optional<measure::XenVersion> version_;
 };
@@ -150,6 +148,6 @@ std::string random_uuid() {
     return text;
 }
 
-std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options) { return std::make_unique<KeeperToolstack>(std::move(options)); }
+std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options, std::shared_ptr<Starter> starter) { return std::make_unique<KeeperToolstack>(std::move(options), std::move(starter)); }
 
 } // namespace sev::launch::xen

@@ -7,6 +7,7 @@
 
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "launch/xen/starter.hpp"
 #include "ovmf-measure/xen/version.hpp"
 
 namespace sev::launch::xen {
@@ -77,7 +78,7 @@ struct KeeperOptions {
     Path xl = "/usr/sbin/xl";
     std::chrono::milliseconds deadline = std::chrono::seconds{60}, create_deadline = std::chrono::minutes{5};
 };
-/// The toolstack through keepers. Throws nothing; what is missing shows when it is asked: "xen-sev-keeper: libxenlight.so.4.17: cannot open …".
-std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options);
+/// The toolstack through keepers, started by `starter`. Throws nothing; what is missing shows when it is asked: "xen-sev-keeper: libxenlight.so.4.17: cannot open …".
+std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options, std::shared_ptr<Starter> starter);
 
 } // namespace sev::launch::xen

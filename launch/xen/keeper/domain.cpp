@@ -35,10 +35,10 @@ std::string_view text(libxl_domain_type type) {
     }
 }
 
-json::Value described(libxl_dominfo& info) {
+json::Value described(libxl_dominfo& info, libxl_domain_type type) {
     return {{"domid", info.domid},
             {"uuid", text(info.uuid)},
-            {"type", text(info.domain_type)},
+            {"type", text(type)},
             {"paused", info.paused},
             {"shutdown", info.shutdown},
             {"dying", info.dying},
@@ -124,6 +124,7 @@ json::Value Kept::create(const std::string& config) {
         throw Error{Fault::system, fmt::format("creating the domain: {}", said.empty() ? fmt::format("libxl error {}", failed) : said)};
     }
     domid_ = domid;
+    type_ = parsed->c_info.type;
     created_ = held_ = true;
     look_after();
     return state();
@@ -147,6 +148,12 @@ json::Value Kept::adopt(const json::Value& question) {
         if (!domid_) return nullptr;
     }
     held_ = question.at("hold").get<bool>();
+    // the hypervisor knows PV from others alone; PVH and HVM are the toolstack's difference
+    DomainConfig config;
+    const bool known = libxl_retrieve_domain_configuration(context_.get(), domain(), config.get(), nullptr) == 0;
+    DomainInfo info;
+    if (known) type_ = config->c_info.type;
+    else if (libxl_domain_info(context_.get(), info.get(), domain()) == 0) type_ = info->domain_type;
     look_after();
     return state();
 }
@@ -154,7 +161,7 @@ json::Value Kept::adopt(const json::Value& question) {
 json::Value Kept::state() {
     DomainInfo info;
     if (const int failed = libxl_domain_info(context_.get(), info.get(), domain()); failed != 0) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
-    return described(*info.get());
+    return described(*info.get(), type_);
 }
 
 std::string Kept::config() {

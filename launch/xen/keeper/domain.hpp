@@ -39,6 +39,7 @@ private:
     Context context_;
     std::optional<std::uint32_t> domid_;
     libxl_evgen_domain_death* death_ = nullptr;
+    libxl_domain_type type_ = LIBXL_DOMAIN_TYPE_INVALID;
     bool held_ = false;    // destroy it unless it was let run
     bool created_ = false; // by us: clean up after it
     bool over_ = false;

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cerrno>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "launch/xen/domain_guest.hpp"
+#include "tests/support.hpp"
+
+/// A Xen host that is a few objects of the test: guest memory is a sparse file whose offsets are guest addresses, the toolstack a record of what was asked.
+namespace sev::test {
+
+class FakeMemory final : public launch::xen::ForeignMemory {
+public:
+    FakeMemory() : file_{::memfd_create("guest", MFD_CLOEXEC)} {
+        REQUIRE(file_);
+        REQUIRE(::ftruncate(file_.get(), std::int64_t{1} << 33) == 0);
+    }
+    launch::xen::Mapping map(std::uint32_t, std::uint64_t gfn, std::uint64_t pages, launch::xen::MapAccess access) override {
+        for (std::uint64_t i = gfn; i < gfn + pages; ++i)
+            if (i == missing) throw Error{Fault::system, fmt::format("domain 7: page {:#x} is not there", i)};
+        const bool write = access == launch::xen::MapAccess::write;
+        if (write) written.push_back(gfn);
+        void* const at = ::mmap(nullptr, pages * 4096, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file_.get(), static_cast<off_t>(gfn * 4096));
+        REQUIRE(at != MAP_FAILED);
+        ++mapped;
+        return {{static_cast<std::uint8_t*>(at), pages * 4096}, [this](std::span<std::uint8_t> bytes) {
+                    --mapped;
+                    ::munmap(bytes.data(), bytes.size());
+                }};
+    }
+    void put(std::uint64_t gpa, ByteView bytes) { REQUIRE(::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(gpa)) == static_cast<ssize_t>(bytes.size())); }
+    void flip(std::uint64_t gpa) {
+        Bytes byte = get(gpa, 1);
+        byte[0] ^= 0x40;
+        put(gpa, byte);
+    }
+    Bytes get(std::uint64_t gpa, std::size_t size) {
+        Bytes out(size);
+        REQUIRE(::pread(file_.get(), out.data(), size, static_cast<off_t>(gpa)) == static_cast<ssize_t>(size));
+        return out;
+    }
+    std::uint64_t missing = ~std::uint64_t{0};
+    int mapped = 0;                      // at the moment
+    std::vector<std::uint64_t> written;  // frames that were mapped to be written
+
+private:
+    Fd file_;
+};
+
+/// What was done with a domain, and what it says of itself; outlives it.
+struct FakeState {
+    launch::xen::DomainState state{.domid = 7, .uuid = "0c2f5b8e-0000-4000-8000-000000000007", .type = "pvh", .paused = true, .shutdown = false, .dying = false, .has_run = false, .pages = 0, .vcpus = 2, .online = 2};
+    Bytes context;
+    std::string config;
+    std::optional<launch::xen::ModulePlace> smbios;
+    int unpaused = 0, destroyed = 0;
+    bool gone = false;
+};
+
+class FakeDomain final : public launch::xen::Domain {
+public:
+    explicit FakeDomain(std::shared_ptr<FakeState> shared) : shared_{std::move(shared)} {}
+    launch::xen::DomainState state() override {
+        if (shared_->gone) throw Error{Fault::system, "domain 7: is gone"};
+        return shared_->state;
+    }
+    std::string config() override { return shared_->config; }
+    Bytes context() override { return shared_->context; }
+    std::optional<launch::xen::ModulePlace> smbios_module() override { return shared_->smbios; }
+    void unpause() override {
+        ++shared_->unpaused;
+        shared_->state.paused = false;
+        shared_->state.has_run = true;
+    }
+    void destroy() override {
+        ++shared_->destroyed;
+        shared_->gone = true;
+    }
+
+private:
+    std::shared_ptr<FakeState> shared_;
+};
+
+/// A PVH guest of the fixtures, built into fake memory byte for byte as predicted.
+struct FakeHost {
+    TemporaryDirectory folder;
+    std::shared_ptr<FakeMemory> memory = std::make_shared<FakeMemory>();
+    std::shared_ptr<FakeState> domain = std::make_shared<FakeState>();
+    psp::AddressSpace space;
+    launch::xen::HostFiles host;
+    measure::XenGuestConfig config;
+    measure::XenVersion version{.major = 4, .minor = 17, .patch = 7};
+
+    FakeHost() {
+        host.references = folder.path();
+        std::filesystem::copy(fixture("xen/acpi-2-2.json"), folder / "xen-acpi-2.json");
+        config.type = measure::XenGuestType::pvh;
+        config.memory_kib = 256 * 1024;
+        config.vcpus = 2;
+        config.online = measure::first_vcpus(2);
+        config.kernel = std::filesystem::absolute(fixture("xen/kernel.elf")).string();
+        config.ramdisk = std::filesystem::absolute(fixture("xen/ramdisk-slot")).string();
+        config.cmdline = "console=hvc0 quiet";
+        build();
+    }
+    std::unique_ptr<launch::xen::Prepared> prepared() const { return std::make_unique<launch::xen::Prepared>(config, version, host); }
+    void build() {
+        const auto made = prepared();
+        for (const measure::XenRange& range : made->image().ranges) {
+            std::uint64_t at = range.gpa();
+            range.visit([&](ByteView piece) {
+                memory->put(at, piece);
+                at += piece.size();
+            });
+        }
+        domain->state.pages = *made->image().total_pages;
+        domain->context = read_file(fixture("xen_context/pvh.bin"), 1U << 20);
+        const auto put = [&](std::size_t register_at, std::uint64_t value) {
+            for (std::size_t i = 0; i < 8; ++i) domain->context[40 + register_at + i] = static_cast<std::uint8_t>(value >> (8 * i));
+        };
+        put(0x280, made->image().vcpu0.rip);
+        put(0x208, made->image().vcpu0.rbx);
+    }
+    std::unique_ptr<launch::xen::DomainGuest> guest() { return std::make_unique<launch::xen::DomainGuest>(launch::xen::DomainGuest::Parts{.domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space}); }
+    std::uint64_t gpa(std::string_view label) const { return prepared()->image().find(label)->gpa(); }
+};
+
+} // namespace sev::test
