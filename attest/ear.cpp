@@ -62,7 +62,7 @@ TrustTier tier_from(json::Object& object, std::string_view key) {
 TrustVector vector_from(json::Object object) {
     TrustVector out;
     for (const Element& element : elements) {
-        if (!object.at(element.key).is_number_unsigned()) object.refuse(element.key, "is no number from 0 to 127");
+        if (!object.at(element.key).is_number_integer()) object.refuse(element.key, "is no number from 0 to 127");
         const auto value = static_cast<unsigned>(object.number(element.key, 127));
         if (std::ranges::find(element.known, value) == element.known.end()) object.refuse(element.key, fmt::format("is {}, which this verifier never says", value));
         out.*element.value = value;
@@ -174,7 +174,7 @@ AttestationResult AttestationResult::from_json(const json::Value& value, std::st
         object.refuse("eat_profile", fmt::format("is \"{}\", want \"{}\"", printable(found), profile));
     out.issuer = object.string("iss", 128);
     constexpr std::uint64_t year_9999 = 253402300799;
-    if (!object.at("iat").is_number_unsigned()) object.refuse("iat", "is no number of seconds");
+    if (!object.at("iat").is_number_integer()) object.refuse("iat", "is no number of seconds");
     out.issued_at = Time{std::chrono::seconds{static_cast<std::int64_t>(object.number("iat", year_9999))}};
     json::Object verifier = object.object("ear_verifier_id");
     if (verifier.string("developer", 64) != developer) verifier.refuse("developer", fmt::format("is not \"{}\"", developer));

@@ -50,12 +50,14 @@ AuditHead head_after(const AuditRecord& record) { return {.seq = record.seq, .ha
 void AuditVerifier::add(const AuditRecord& record) {
     const std::string what = fmt::format("audit record {}", record.seq);
     const auto refuse = [&](std::string_view problem) { throw Error{Fault::malformed, fmt::format("{}: {}", what, problem)}; };
-    if (record.seq != head_.seq + 1) refuse(fmt::format("follows record {}: {} missing", head_.seq, record.seq > head_.seq ? record.seq - head_.seq - 1 : 0));
+    if (record.seq != head_.seq + 1)
+        refuse(fmt::format("follows record {}: {} missing", head_.seq, record.seq > head_.seq ? record.seq - head_.seq - 1 : 0));
     const json::Value value = json::parse(record.text, what, {.bytes = audit_record_limit_bytes, .depth = 2});
     json::Object object{value, what};
     if (object.number("seq", seq_limit) != record.seq) object.refuse("seq", "is not its place in the log");
     parse_time(object.string("time", 64), what + ": time");
-    if (object.hex<32>("prev") != head_.hash) object.refuse("prev", fmt::format("is not the SHA-256 of record {}: that one, or this, was changed", head_.seq));
+    if (object.hex<32>("prev") != head_.hash)
+        object.refuse("prev", fmt::format("is not the SHA-256 of record {}: that one, or this, was changed", head_.seq));
     if (object.string("event", 128) == "head.signed") {
         const std::string payload = verify_jws(object.string("signature", audit_record_limit_bytes), owner_, audit_head_type, what + ": signature");
         if (payload != audit_head_payload(head_)) refuse("signs another head than the record before it");
@@ -75,10 +77,11 @@ void AuditVerifier::add(const AuditRecord& record) {
 
 AuditVerifier::Summary AuditVerifier::finish(const AuditHead& stored) const {
     if (stored != head_)
-        throw Error{Fault::malformed, fmt::format("audit log: ends with record {} ({}), and the store says {} ({}): its end was cut off or changed", head_.seq, hex(head_.hash),
-                                                  stored.seq, hex(stored.hash))};
+        throw Error{Fault::malformed, fmt::format("audit log: ends with record {} ({}), and the store says {} ({}): its end was cut off or changed",
+                                                  head_.seq, hex(head_.hash), stored.seq, hex(stored.hash))};
     if (known_ && known_->seq != 0 && !known_found_)
-        throw Error{Fault::malformed, fmt::format("audit log: ends with record {}, before record {} that was noted down: its end was cut off", head_.seq, known_->seq)};
+        throw Error{Fault::malformed,
+                    fmt::format("audit log: ends with record {}, before record {} that was noted down: its end was cut off", head_.seq, known_->seq)};
     return {.head = head_, .signatures = signatures_, .unsigned_tail = head_.seq - last_signed_};
 }
 

@@ -8,9 +8,9 @@
 #include "attest/protocol/jws.hpp"
 #include "attest/protocol/message.hpp"
 
-/// The audit log: what the owner's service did, append-only, each record with the SHA-256 of the one before it; every so often a record that bears the owner's
-/// signature over the head. Nothing secret is in it. Whoever may write to the store can cut off its tail since the last head that somebody else
-/// knows; they cannot change or leave out anything before a signed head without its being seen.
+/// The audit log: what the owner's service did, append-only, each record with the SHA-256 of the one before it; every so often a record that bears
+/// the owner's signature over the head. Nothing secret is in it. Whoever may write to the store can cut off its tail since the last head that
+/// somebody else knows; they cannot change or leave out anything before a signed head without its being seen.
 namespace sev::attest::owner {
 
 /// One event as its maker knows it; all texts are put through `printable`. Empty ones are left out.

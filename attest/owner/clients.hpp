@@ -7,7 +7,8 @@
 
 namespace sev::attest::owner {
 
-/// Who may ask the owner for sessions, and under which policies. A host chooses the policy it asks for; what it may not name here it cannot be judged by.
+/// Who may ask the owner for sessions, and under which policies. A host chooses the policy it asks for; what it may not name here it cannot be judged
+/// by.
 struct Client {
     std::string channel; // "uid:0", "cert:" and 64 hex digits, "stdio:NAME"; "cert:any" and "stdio:any" stand for all of their kind
     std::string label;   // for people; may be empty

@@ -82,19 +82,26 @@ unsigned mode_from(json::Object& object) {
     const std::string text = object.string("mode", 8);
     unsigned mode = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-    if (error != std::errc{} || end != text.data() + text.size() || mode > 0777) object.refuse("mode", fmt::format("is \"{}\", want an octal mode such as \"0660\"", printable(text)));
+    if (error != std::errc{} || end != text.data() + text.size() || mode > 0777)
+        object.refuse("mode", fmt::format("is \"{}\", want an octal mode such as \"0660\"", printable(text)));
     return mode;
 }
 
 std::variant<OwnerConfig::UnixListener, OwnerConfig::HttpsListener> listener_from(json::Object object, const Path& folder) {
-    if (object.has("unix") == object.has("https")) throw Error{Fault::malformed, fmt::format("{}: want exactly one of unix and https", object.what())};
+    if (object.has("unix") == object.has("https"))
+        throw Error{Fault::malformed, fmt::format("{}: want exactly one of unix and https", object.what())};
     if (object.has("unix")) {
-        OwnerConfig::UnixListener out{.path = path_from(object, "unix", folder), .mode = mode_from(object), .group = object.has("group") ? text_from(object, "group", 64) : std::string{}};
+        OwnerConfig::UnixListener out{.path = path_from(object, "unix", folder),
+                                      .mode = mode_from(object),
+                                      .group = object.has("group") ? text_from(object, "group", 64) : std::string{}};
         object.done();
         return out;
     }
-    OwnerConfig::HttpsListener out{.address = text_from(object, "https", 64), .port = static_cast<std::uint16_t>(object.number("port", 65535)), .certificate = path_from(object, "certificate", folder),
-                                   .private_key = path_from(object, "private_key", folder), .client_ca = path_from(object, "client_ca", folder)};
+    OwnerConfig::HttpsListener out{.address = text_from(object, "https", 64),
+                                   .port = static_cast<std::uint16_t>(object.number("port", 65535)),
+                                   .certificate = path_from(object, "certificate", folder),
+                                   .private_key = path_from(object, "private_key", folder),
+                                   .client_ca = path_from(object, "client_ca", folder)};
     object.done();
     return out;
 }
@@ -134,7 +141,8 @@ OwnerConfig::Limits limits_from(json::Object object) {
 }
 
 std::variant<OwnerConfig::SqliteStore, OwnerConfig::PostgresqlStore> store_from(json::Object object, const Path& folder) {
-    if (object.has("sqlite") == object.has("postgresql")) throw Error{Fault::malformed, fmt::format("{}: want exactly one of sqlite and postgresql", object.what())};
+    if (object.has("sqlite") == object.has("postgresql"))
+        throw Error{Fault::malformed, fmt::format("{}: want exactly one of sqlite and postgresql", object.what())};
     if (object.has("sqlite")) {
         OwnerConfig::SqliteStore out{.file = path_from(object, "sqlite", folder)};
         object.done();
@@ -160,7 +168,8 @@ OwnerConfig OwnerConfig::from_json(const json::Value& value, std::string_view wh
     policies.done();
     out.store = store_from(object.object("store"), folder);
     const json::Value& listeners = object.array("listen", 16);
-    for (std::size_t i = 0; i < listeners.size(); ++i) out.listen.push_back(listener_from({listeners[i], fmt::format("{}: listen[{}]", what, i)}, folder));
+    for (std::size_t i = 0; i < listeners.size(); ++i)
+        out.listen.push_back(listener_from({listeners[i], fmt::format("{}: listen[{}]", what, i)}, folder));
     out.clients = clients_from(object);
     if (object.has("viewers")) out.viewers = viewers_from(object.object("viewers"));
     if (object.has("limits")) out.limits = limits_from(object.object("limits"));

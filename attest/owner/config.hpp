@@ -13,8 +13,8 @@
 
 namespace sev::attest::owner {
 
-/// sev-owner's configuration. JSON, format "xen-sev/owner-config"; docs/schemas/owner-config.schema.json. Unknown keys are refused; nothing that lets somebody in has a default.
-/// Paths are absolute, or relative to the configuration's folder.
+/// sev-owner's configuration. JSON, format "xen-sev/owner-config"; docs/schemas/owner-config.schema.json. Unknown keys are refused; nothing that lets
+/// somebody in has a default. Paths are absolute, or relative to the configuration's folder.
 struct OwnerConfig {
     static constexpr std::string_view format = "xen-sev/owner-config";
     static constexpr unsigned version = 1;
@@ -60,9 +60,10 @@ struct OwnerConfig {
         std::uint64_t keep_sessions = 10'000;
         std::chrono::hours forget_after{24 * 90};
         friend bool operator==(const Limits& a, const Limits& b) {
-            return a.sessions.total == b.sessions.total && a.sessions.per_channel == b.sessions.per_channel && a.session_lifetime == b.session_lifetime &&
-                   a.requests_per_second == b.requests_per_second && a.burst == b.burst && a.connections == b.connections && a.connections_per_peer == b.connections_per_peer &&
-                   a.workers == b.workers && a.deadline == b.deadline && a.keep_sessions == b.keep_sessions && a.forget_after == b.forget_after;
+            return a.sessions.total == b.sessions.total && a.sessions.per_channel == b.sessions.per_channel &&
+                   a.session_lifetime == b.session_lifetime && a.requests_per_second == b.requests_per_second && a.burst == b.burst &&
+                   a.connections == b.connections && a.connections_per_peer == b.connections_per_peer && a.workers == b.workers &&
+                   a.deadline == b.deadline && a.keep_sessions == b.keep_sessions && a.forget_after == b.forget_after;
         }
     };
 

@@ -42,7 +42,9 @@ public:
     Database& operator=(const Database&) = delete;
 
     virtual SqlResult run(std::string_view statement, std::span<const SqlValue> values) = 0;
-    SqlResult run(std::string_view statement, std::initializer_list<SqlValue> values = {}) { return run(statement, std::span{values.begin(), values.size()}); }
+    SqlResult run(std::string_view statement, std::initializer_list<SqlValue> values = {}) {
+        return run(statement, std::span{values.begin(), values.size()});
+    }
     /// Begins a transaction in which what is read stays true until the commit, as far as `lock_clause` locks it.
     virtual void begin() = 0;
     /// Durable when it returns.

@@ -40,7 +40,9 @@ struct Look {
 Look look_of(SessionState state) {
     switch (state) {
     case SessionState::open: return {"wait", "waiting", "The session was made; the host has not shown yet what it launched."};
-    case SessionState::taken: return {"wait", "being judged", "The evidence was taken to be judged. If it stays so, the instance that did so has died; the session is never used again."};
+    case SessionState::taken:
+        return {"wait", "being judged",
+                "The evidence was taken to be judged. If it stays so, the instance that did so has died; the session is never used again."};
     case SessionState::trusted: return {"good", "trusted", "Every check passed."};
     case SessionState::not_trusted: return {"bad", "not trusted", "At least one check failed. No secret left."};
     case SessionState::troubled: return {"bad", "trouble", "The evidence could not be judged. No secret left; the log says why."};
@@ -99,9 +101,12 @@ std::string launches(const std::vector<SessionSummary>& sessions) {
         const Look look = look_of(session.state);
         rows += fmt::format(R"(<tr><td class="fit"><span class="mono">{}</span></td><td><a href="/sessions/{}">{}</a></td><td class="fit">{}</td>)"
                             R"(<td data-label="Policy"><a href="/policies/{}">{}</a></td><td data-label="Channel" class="mono">{}</td></tr>)",
-                            short_time(session.created_at), hex(session.id), escaped(session.launch_name), tag(look.tone, look.text), escaped(session.policy_name), escaped(session.policy_name), escaped(session.channel));
+                            short_time(session.created_at), hex(session.id), escaped(session.launch_name), tag(look.tone, look.text),
+                            escaped(session.policy_name), escaped(session.policy_name), escaped(session.channel));
     }
-    return fmt::format(R"(<div class="card"><table class="rows"><thead><tr><th>Time (UTC)</th><th>Launch</th><th>Outcome</th><th>Policy</th><th>Channel</th></tr></thead><tbody>{}</tbody></table></div>)", rows);
+    return fmt::format(
+        R"(<div class="card"><table class="rows"><thead><tr><th>Time (UTC)</th><th>Launch</th><th>Outcome</th><th>Policy</th><th>Channel</th></tr></thead><tbody>{}</tbody></table></div>)",
+        rows);
 }
 
 std::string platforms(const std::vector<SessionSummary>& sessions) {
@@ -127,10 +132,16 @@ std::string platforms(const std::vector<SessionSummary>& sessions) {
     if (seen.empty()) return R"(<div class="card empty">No platform has shown itself yet.</div>)";
     std::string rows;
     for (const auto& [cek, entry] : seen)
-        rows += fmt::format(R"(<tr><td><code>{}</code></td><td data-label="SEV firmware" class="fit">{}</td><td data-label="Reached by" class="fit">{}</td><td data-label="Claims" class="fit">L{}</td><td data-label="Last seen" class="fit"><span class="mono">{}</span></td><td class="fit">{}</td></tr>)",
-                            escaped(cek), escaped(entry.build), entry.backend == "emulated" ? tag("wait", "emulated PSP") : escaped(entry.backend), entry.level, short_time(entry.last),
-                            entry.refused == 0 ? tag("good", "accepted") : entry.accepted == 0 ? tag("bad", "refused") : tag("wait", "at times refused"));
-    return fmt::format(R"(<div class="card"><table class="rows"><thead><tr><th>Chip (fingerprint of its CEK)</th><th>SEV firmware</th><th>Reached by</th><th>Claims</th><th>Last seen (UTC)</th><th></th></tr></thead><tbody>{}</tbody></table></div>)", rows);
+        rows += fmt::format(
+            R"(<tr><td><code>{}</code></td><td data-label="SEV firmware" class="fit">{}</td><td data-label="Reached by" class="fit">{}</td><td data-label="Claims" class="fit">L{}</td><td data-label="Last seen" class="fit"><span class="mono">{}</span></td><td class="fit">{}</td></tr>)",
+            escaped(cek), escaped(entry.build), entry.backend == "emulated" ? tag("wait", "emulated PSP") : escaped(entry.backend), entry.level,
+            short_time(entry.last),
+            entry.refused == 0    ? tag("good", "accepted")
+            : entry.accepted == 0 ? tag("bad", "refused")
+                                  : tag("wait", "at times refused"));
+    return fmt::format(
+        R"(<div class="card"><table class="rows"><thead><tr><th>Chip (fingerprint of its CEK)</th><th>SEV firmware</th><th>Reached by</th><th>Claims</th><th>Last seen (UTC)</th><th></th></tr></thead><tbody>{}</tbody></table></div>)",
+        rows);
 }
 
 std::string policies(const std::vector<ShownPolicy>& list) {
@@ -138,21 +149,26 @@ std::string policies(const std::vector<ShownPolicy>& list) {
     std::string rows;
     for (const ShownPolicy& policy : list) {
         if (!policy.snapshot) {
-            rows += fmt::format(R"(<tr><td>{}</td><td>{} <span class="soft small">{}</span></td></tr>)", escaped(policy.name), tag("bad", "cannot be used"), escaped(policy.problem));
+            rows += fmt::format(R"(<tr><td>{}</td><td>{} <span class="soft small">{}</span></td></tr>)", escaped(policy.name),
+                                tag("bad", "cannot be used"), escaped(policy.problem));
             continue;
         }
         std::string references;
-        for (const Reference& reference : policy.snapshot->references) references += fmt::format(R"(<div>{} <code class="soft">{}</code></div>)", escaped(reference.name), hex(reference.digest));
+        for (const Reference& reference : policy.snapshot->references)
+            references += fmt::format(R"(<div>{} <code class="soft">{}</code></div>)", escaped(reference.name), hex(reference.digest));
         if (references.empty()) references = tag("bad", "no reference: nothing will be trusted");
         rows += fmt::format(R"(<tr><td><a href="/policies/{}">{}</a></td><td>{}</td></tr>)", escaped(policy.name), escaped(policy.name), references);
     }
-    return fmt::format(R"(<div class="card"><table class="rows"><thead><tr><th>Policy</th><th>Reference values (launch digest)</th></tr></thead><tbody>{}</tbody></table></div>)", rows);
+    return fmt::format(
+        R"(<div class="card"><table class="rows"><thead><tr><th>Policy</th><th>Reference values (launch digest)</th></tr></thead><tbody>{}</tbody></table></div>)",
+        rows);
 }
 
 std::string check_rows(const std::vector<psp::Check>& checks) {
     std::string rows;
     for (const psp::Check& check : checks)
-        rows += fmt::format(R"(<tr><td class="fit">{}</td><td><span class="mono">{}</span><div class="soft small">{}</div></td></tr>)", tag(check.passed ? "good" : "bad", check.passed ? "pass" : "FAIL"), escaped(check.check), escaped(check.detail));
+        rows += fmt::format(R"(<tr><td class="fit">{}</td><td><span class="mono">{}</span><div class="soft small">{}</div></td></tr>)",
+                            tag(check.passed ? "good" : "bad", check.passed ? "pass" : "FAIL"), escaped(check.check), escaped(check.detail));
     return fmt::format(R"(<div class="card"><table><tbody>{}</tbody></table></div>)", rows);
 }
 
@@ -186,7 +202,9 @@ std::string verdict_part(const Verdict& verdict) {
         std::string rows;
         for (const AdvisoryFinding& finding : verdict.advisories)
             rows += fmt::format(R"(<tr><td class="fit">{}</td><td><b>{}</b><div class="soft small">{}</div></td></tr>)",
-                                finding.severity == Severity::fail ? tag(finding.accepted ? "wait" : "bad", finding.accepted ? "accepted" : "fails") : tag("", "note"), escaped(finding.id), escaped(finding.text));
+                                finding.severity == Severity::fail ? tag(finding.accepted ? "wait" : "bad", finding.accepted ? "accepted" : "fails")
+                                                                   : tag("", "note"),
+                                escaped(finding.id), escaped(finding.text));
         out += fmt::format(R"(<h2>Known weaknesses that apply</h2><div class="card"><table><tbody>{}</tbody></table></div>)", rows);
     }
     return out;
@@ -223,7 +241,8 @@ std::string escaped(std::string_view text) {
 
 std::string overview_page(const OverviewData& data) {
     const auto tile = [](std::uint64_t count, std::string_view what) { return fmt::format("<li><b>{}</b><span>{}</span></li>", count, what); };
-    const std::string tiles = tile(data.counts.trusted, "trusted") + tile(data.counts.not_trusted, "not trusted") + tile(data.counts.refused, "platforms refused") + tile(data.counts.open, "waiting") +
+    const std::string tiles = tile(data.counts.trusted, "trusted") + tile(data.counts.not_trusted, "not trusted") +
+                              tile(data.counts.refused, "platforms refused") + tile(data.counts.open, "waiting") +
                               tile(data.counts.expired, "expired") + tile(data.counts.troubled + data.counts.taken, "unfinished");
     const std::string body = fmt::format(R"(<h1>Launches and their verdicts</h1>
 <p class="soft">What hosts asked this guest owner for, and what it answered. Read-only.</p>
@@ -232,7 +251,8 @@ std::string overview_page(const OverviewData& data) {
 <h2 id="platforms">Platforms</h2>{}
 <h2 id="policies">Reference values</h2>{})",
                                          tiles, launches(data.sessions), platforms(data.sessions), policies(data.policies));
-    const std::string footer = fmt::format(R"(<p>Owner key <code>{}</code><br>Audit log: {} records, head <code>{}</code><br>{} UTC</p>)", escaped(data.owner), data.head.seq, hex(data.head.hash), short_time(data.now));
+    const std::string footer = fmt::format(R"(<p>Owner key <code>{}</code><br>Audit log: {} records, head <code>{}</code><br>{} UTC</p>)",
+                                           escaped(data.owner), data.head.seq, hex(data.head.hash), short_time(data.now));
     return document("Launches", body, footer);
 }
 
@@ -241,7 +261,8 @@ std::string session_page(const SessionSummary& session) {
     std::string tags = tag(look.tone, look.text), checks;
     if (session.state == SessionState::refused) {
         const auto list = refusal_checks(session.result);
-        checks = list.value ? "<h2>Checks</h2>" + check_rows(*list.value) : fmt::format(R"(<div class="card pad soft">cannot be read: {}</div>)", escaped(list.problem));
+        checks = list.value ? "<h2>Checks</h2>" + check_rows(*list.value)
+                            : fmt::format(R"(<div class="card pad soft">cannot be read: {}</div>)", escaped(list.problem));
     } else if (!session.result.empty()) {
         const auto verdict = readable<Verdict>(session.result, "verdict");
         if (verdict.value) {
@@ -251,50 +272,75 @@ std::string session_page(const SessionSummary& session) {
             checks = fmt::format(R"(<div class="card pad soft">cannot be read: {}</div>)", escaped(verdict.problem));
         }
     }
-    std::string facts = term("Policy", fmt::format(R"(<a href="/policies/{}">{}</a>)", escaped(session.policy_name), escaped(session.policy_name))) + term("Asked over", code(session.channel)) +
-                        term("Session", code(hex(session.id))) + term("Asked at", short_time(session.created_at) + " UTC");
+    std::string facts = term("Policy", fmt::format(R"(<a href="/policies/{}">{}</a>)", escaped(session.policy_name), escaped(session.policy_name))) +
+                        term("Asked over", code(session.channel)) + term("Session", code(hex(session.id))) +
+                        term("Asked at", short_time(session.created_at) + " UTC");
     if (session.ended_at) facts += term("Ended at", short_time(*session.ended_at) + " UTC");
     else facts += term("Expires at", short_time(session.expires_at) + " UTC");
     facts += term("Secret packets sent", std::to_string(session.packets));
-    std::string body = fmt::format(R"(<h1>{}</h1><p>{}</p><div class="banner {}"><b>{}</b>{}</div><div class="card pad"><dl>{}</dl></div>{}<h2>Platform</h2>{})", escaped(session.launch_name), tags, look.tone, escaped(look.text),
-                                   escaped(look.sentence), facts, checks, platform_part(session));
+    std::string body =
+        fmt::format(R"(<h1>{}</h1><p>{}</p><div class="banner {}"><b>{}</b>{}</div><div class="card pad"><dl>{}</dl></div>{}<h2>Platform</h2>{})",
+                    escaped(session.launch_name), tags, look.tone, escaped(look.text), escaped(look.sentence), facts, checks, platform_part(session));
     if (!session.attestation_result.empty())
-        body += fmt::format(R"(<h2>For third parties</h2><details><summary>Attestation result (EAR, a signed JWT)</summary><div class="mono">{}</div></details>)", escaped(session.attestation_result.substr(0, 4096)));
+        body += fmt::format(
+            R"(<h2>For third parties</h2><details><summary>Attestation result (EAR, a signed JWT)</summary><div class="mono">{}</div></details>)",
+            escaped(session.attestation_result.substr(0, 4096)));
     return document(session.launch_name, body);
 }
 
 std::string policy_page(const PolicySnapshot& snapshot) {
     const OwnerPolicy& policy = snapshot.policy;
     std::string roots;
-    for (const psp::Root& root : policy.roots()) roots += fmt::format("<div>{}{}</div>", escaped(root.label), root.amd ? "" : " " + tag("wait", root.pinned_cek ? "one chip, by the owner's word" : "not AMD's"));
+    for (const psp::Root& root : policy.roots())
+        roots += fmt::format("<div>{}{}</div>", escaped(root.label),
+                             root.amd ? "" : " " + tag("wait", root.pinned_cek ? "one chip, by the owner's word" : "not AMD's"));
     if (roots.empty()) roots = tag("bad", "none: nothing will be trusted");
-    std::string facts = term("Owner", escaped(policy.owner)) + term("Valid", short_time(policy.not_before) + " to " + short_time(policy.not_after) + " UTC") + term("Roots of trust", roots) +
-                        term("Chips", policy.chips ? fmt::format("{} named", policy.chips->size()) : std::string{"any below these roots"}) + term("SEV firmware", escaped(policy.minimum_build.text()) + " or newer") +
-                        term("Guest policy", escaped(policy.session_policy().text())) + term("Level", fmt::format("at least L{}", policy.level)) + term("Snapshot", code(hex(snapshot.digest)));
+    std::string facts =
+        term("Owner", escaped(policy.owner)) + term("Valid", short_time(policy.not_before) + " to " + short_time(policy.not_after) + " UTC") +
+        term("Roots of trust", roots) +
+        term("Chips", policy.chips ? fmt::format("{} named", policy.chips->size()) : std::string{"any below these roots"}) +
+        term("SEV firmware", escaped(policy.minimum_build.text()) + " or newer") + term("Guest policy", escaped(policy.session_policy().text())) +
+        term("Level", fmt::format("at least L{}", policy.level)) + term("Snapshot", code(hex(snapshot.digest)));
     std::string references;
     for (const Reference& reference : snapshot.references) {
         std::string regions, uncovered;
-        for (const Region& region : reference.regions) regions += fmt::format(R"(<tr><td>{}</td><td class="fit" data-label="Bytes">{}</td><td data-label="SHA-256"><code>{}</code></td></tr>)", escaped(region.label), region.length_bytes, hex(region.sha256));
+        for (const Region& region : reference.regions)
+            regions += fmt::format(R"(<tr><td>{}</td><td class="fit" data-label="Bytes">{}</td><td data-label="SHA-256"><code>{}</code></td></tr>)",
+                                   escaped(region.label), region.length_bytes, hex(region.sha256));
         for (const std::string& text : reference.uncovered) uncovered += fmt::format(R"(<p class="soft small">Not covered: {}</p>)", escaped(text));
-        references += fmt::format(R"(<div class="card"><div class="card-head"><b>{}</b><br><code>{}</code>{}</div>{}</div>)", escaped(reference.name), hex(reference.digest), uncovered,
-                                  regions.empty() ? std::string{} : fmt::format(R"(<table class="rows"><thead><tr><th>Region</th><th>Bytes</th><th>SHA-256</th></tr></thead><tbody>{}</tbody></table>)", regions));
+        references += fmt::format(
+            R"(<div class="card"><div class="card-head"><b>{}</b><br><code>{}</code>{}</div>{}</div>)", escaped(reference.name),
+            hex(reference.digest), uncovered,
+            regions.empty()
+                ? std::string{}
+                : fmt::format(R"(<table class="rows"><thead><tr><th>Region</th><th>Bytes</th><th>SHA-256</th></tr></thead><tbody>{}</tbody></table>)",
+                              regions));
     }
     if (references.empty()) references = R"(<div class="card empty">None: nothing will be trusted.</div>)";
     std::string secrets;
     for (const SecretRule& secret : policy.secrets) secrets += fmt::format("<tr><td>{}</td></tr>", escaped(secret.name));
-    const std::string body = fmt::format(R"(<h1>{}</h1><p class="soft">A policy of this guest owner</p><div class="card pad"><dl>{}</dl></div><h2>Reference values</h2>{}<h2>Secrets it may release</h2>{})", escaped(snapshot.name),
-                                         facts, references, secrets.empty() ? std::string{R"(<div class="card empty">None.</div>)"} : fmt::format(R"(<div class="card"><table><tbody>{}</tbody></table></div>)", secrets));
+    const std::string body = fmt::format(
+        R"(<h1>{}</h1><p class="soft">A policy of this guest owner</p><div class="card pad"><dl>{}</dl></div><h2>Reference values</h2>{}<h2>Secrets it may release</h2>{})",
+        escaped(snapshot.name), facts, references,
+        secrets.empty() ? std::string{R"(<div class="card empty">None.</div>)"}
+                        : fmt::format(R"(<div class="card"><table><tbody>{}</tbody></table></div>)", secrets));
     return document(snapshot.name, body);
 }
 
 std::string advisories_page(const Advisories& advisories) {
     std::string cards;
     for (const Advisory& advisory : advisories.list)
-        cards += fmt::format(R"(<div class="card pad"><p><b>{}</b> {}</p><p>{}</p><p>{}</p><p class="soft small">What to do: {}</p><p class="soft small">Source: {}</p></div>)", escaped(advisory.id),
-                             advisory.severity == Severity::fail ? tag("bad", "fails unless accepted") : tag("", "note"), escaped(advisory.title), escaped(advisory.text), escaped(advisory.remedy), escaped(advisory.source));
-    return document("Known weaknesses", fmt::format(R"(<h1>Known weaknesses</h1><p class="soft">Of AMD SEV, as this program knows them; list of {}.</p>{})", escaped(advisories.revised), cards));
+        cards += fmt::format(
+            R"(<div class="card pad"><p><b>{}</b> {}</p><p>{}</p><p>{}</p><p class="soft small">What to do: {}</p><p class="soft small">Source: {}</p></div>)",
+            escaped(advisory.id), advisory.severity == Severity::fail ? tag("bad", "fails unless accepted") : tag("", "note"),
+            escaped(advisory.title), escaped(advisory.text), escaped(advisory.remedy), escaped(advisory.source));
+    return document("Known weaknesses",
+                    fmt::format(R"(<h1>Known weaknesses</h1><p class="soft">Of AMD SEV, as this program knows them; list of {}.</p>{})",
+                                escaped(advisories.revised), cards));
 }
 
-std::string missing_page(std::string_view why) { return document("Not found", fmt::format(R"(<h1>Not found</h1><p class="soft">{}</p><p><a href="/">All launches</a></p>)", escaped(why))); }
+std::string missing_page(std::string_view why) {
+    return document("Not found", fmt::format(R"(<h1>Not found</h1><p class="soft">{}</p><p><a href="/">All launches</a></p>)", escaped(why)));
+}
 
 } // namespace sev::attest::owner

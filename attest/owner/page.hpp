@@ -9,8 +9,8 @@
 #include "attest/owner/policies.hpp"
 #include "attest/owner/store.hpp"
 
-/// The owner's web page, as text: HTML without script, written on the server. Whatever comes from outside is escaped on its way in; what cannot be read is shown as such, and no
-/// page fails for it. Pure functions.
+/// The owner's web page, as text: HTML without script, written on the server. Whatever comes from outside is escaped on its way in; what cannot be
+/// read is shown as such, and no page fails for it. Pure functions.
 namespace sev::attest::owner {
 
 /// Text fit for element content and quoted attributes.

@@ -76,7 +76,8 @@ std::int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanosecon
 Digest snapshot_digest(const Digest& text, const std::vector<std::pair<Path, Digest>>& files) {
     Sha256 hash;
     hash.update(as_bytes("xen-sev policy snapshot 1\n")).update(text);
-    for (const auto& [path, digest] : files) hash.update(as_bytes(fmt::format("\n{}:", path.string().size()))).update(as_bytes(path.string())).update(digest);
+    for (const auto& [path, digest] : files)
+        hash.update(as_bytes(fmt::format("\n{}:", path.string().size()))).update(as_bytes(path.string())).update(digest);
     return hash.finish();
 }
 
@@ -84,9 +85,14 @@ Digest snapshot_digest(const Digest& text, const std::vector<std::pair<Path, Dig
 
 FileIdentity file_identity(const Path& path) {
     struct stat status {};
-    if (stat(path.c_str(), &status) != 0) throw Error{Fault::system, fmt::format("{}: {}", path.string(), std::error_code{errno, std::generic_category()}.message())};
+    if (stat(path.c_str(), &status) != 0)
+        throw Error{Fault::system, fmt::format("{}: {}", path.string(), std::error_code{errno, std::generic_category()}.message())};
     if (!S_ISREG(status.st_mode)) throw Error{Fault::system, path.string() + ": is no regular file"};
-    return {.device = status.st_dev, .inode = status.st_ino, .size_bytes = static_cast<std::uint64_t>(status.st_size), .modified_ns = nanoseconds(status.st_mtim), .changed_ns = nanoseconds(status.st_ctim)};
+    return {.device = status.st_dev,
+            .inode = status.st_ino,
+            .size_bytes = static_cast<std::uint64_t>(status.st_size),
+            .modified_ns = nanoseconds(status.st_mtim),
+            .changed_ns = nanoseconds(status.st_ctim)};
 }
 
 std::unique_ptr<PolicyShelf> policy_folder(Path folder) { return std::make_unique<Folder>(std::move(folder)); }
@@ -111,7 +117,8 @@ std::shared_ptr<const PolicySnapshot> Policies::get(const std::string& name) {
 }
 
 bool Policies::unchanged(const Entry& entry) const {
-    return std::ranges::all_of(entry.files, [](const auto& known) { return known.second.settled && file_identity(known.first) == known.second.identity; });
+    return std::ranges::all_of(entry.files,
+                               [](const auto& known) { return known.second.settled && file_identity(known.first) == known.second.identity; });
 }
 
 Policies::KnownFile Policies::hashed(const Path& path) {

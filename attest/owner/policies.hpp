@@ -12,8 +12,8 @@
 
 namespace sev::attest::owner {
 
-/// A policy as it stood at one moment, with its references computed. `digest` names it: SHA-256 over the policy's text and the content of every file its references
-/// are made from. A session remembers it, and is judged by exactly that.
+/// A policy as it stood at one moment, with its references computed. `digest` names it: SHA-256 over the policy's text and the content of every file
+/// its references are made from. A session remembers it, and is judged by exactly that.
 struct PolicySnapshot {
     std::string name;
     OwnerPolicy policy;
@@ -43,12 +43,14 @@ public:
 std::unique_ptr<PolicyShelf> policy_folder(Path folder);
 std::unique_ptr<PolicyShelf> policy_store(Store& store, Path base);
 
-/// The owner's policies, each computed once and kept until its text or one of its files changes, so that judging does not hash gigabytes. A file is looked at (not read) on
-/// every use; one that changed in the last moments before it was hashed is hashed again, because a further change might not show. Thread-safe.
+/// The owner's policies, each computed once and kept until its text or one of its files changes, so that judging does not hash gigabytes. A file is
+/// looked at (not read) on every use; one that changed in the last moments before it was hashed is hashed again, because a further change might not
+/// show. Thread-safe.
 class Policies {
 public:
     explicit Policies(std::unique_ptr<PolicyShelf> shelf) : shelf_{std::move(shelf)} {}
-    /// Throws Error{Fault::usage} when there is no such policy, Error{Fault::malformed} or {Fault::system} when it or one of its files cannot be used.
+    /// Throws Error{Fault::usage} when there is no such policy, Error{Fault::malformed} or {Fault::system} when it or one of its files cannot be
+    /// used.
     std::shared_ptr<const PolicySnapshot> get(const std::string& name);
     std::vector<std::string> names() { return shelf_->names(); }
     PolicyShelf& shelf() noexcept { return *shelf_; }

@@ -40,7 +40,8 @@ void check_connection(const std::string& text) {
     }
     for (const PQconninfoOption* option = options.get(); option->keyword; ++option)
         if (option->val && (std::string_view{option->keyword} == "password" || std::string_view{option->keyword} == "sslpassword"))
-            throw Error{Fault::usage, fmt::format("postgresql connection: has a {}, which does not belong in a configuration", option->keyword), "use passfile=FILE (mode 0600), or peer or certificate authentication"};
+            throw Error{Fault::usage, fmt::format("postgresql connection: has a {}, which does not belong in a configuration", option->keyword),
+                        "use passfile=FILE (mode 0600), or peer or certificate authentication"};
 }
 
 class Postgresql final : public Database {
@@ -76,7 +77,8 @@ public:
                 lengths.push_back(0);
             }
         }
-        const Result result{PQexecPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), pointers.data(), lengths.data(), formats.data(), binary)};
+        const Result result{PQexecPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), pointers.data(), lengths.data(),
+                                           formats.data(), binary)};
         expect(result, "run");
         SqlResult out;
         for (int row = 0; row < PQntuples(result.get()); ++row) out.rows.push_back(row_of(result.get(), row));
@@ -90,17 +92,20 @@ public:
         const Result result{PQexec(connection_.get(), "COMMIT")};
         expect(result, "commit");
         // COMMIT of a failed transaction succeeds, and says ROLLBACK
-        if (std::string_view{PQcmdStatus(result.get())} != "COMMIT") throw Error{Fault::system, "store: the transaction was rolled back by PostgreSQL"};
+        if (std::string_view{PQcmdStatus(result.get())} != "COMMIT")
+            throw Error{Fault::system, "store: the transaction was rolled back by PostgreSQL"};
     }
     void roll_back() noexcept override { const Result ignored{PQexec(connection_.get(), "ROLLBACK")}; }
     std::string_view lock_clause() const override { return " FOR UPDATE"; }
     std::string schema() const override {
         return table_statements("BYTEA") +
-               "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$;"
+               "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END "
+               "$$;"
                "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only();";
     }
     bool has_tables() override {
-        return !run("SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'meta'", std::vector<SqlValue>{schema_}).rows.empty();
+        return !run("SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'meta'", std::vector<SqlValue>{schema_})
+                    .rows.empty();
     }
     bool broken() const override { return !connection_ || PQstatus(connection_.get()) != CONNECTION_OK; }
 
@@ -110,7 +115,8 @@ public:
         if (broken()) throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no memory")};
         PQsetNoticeProcessor(connection_.get(), [](void*, const char*) {}, nullptr);
         // whatever the server is set to: a commit is durable, and a statement or lock that hangs comes back as an error
-        script("SET synchronous_commit = on; SET statement_timeout = '15s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; SET client_min_messages = warning;");
+        script("SET synchronous_commit = on; SET statement_timeout = '15s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = "
+               "'30s'; SET client_min_messages = warning;");
         script(fmt::format("SET search_path = {}, pg_catalog", schema_));
     }
     /// Several statements without values.

@@ -65,9 +65,11 @@ SealKeys SealKeys::parse(ByteView text, std::string_view what) {
         if (rest.size() < line_size || rest[id_digits] != ' ' || rest[line_size - 1] != '\n')
             throw Error{Fault::malformed, fmt::format("{}: want 16 hex digits, a space, 64 hex digits and a line feed", where)};
         std::string id{as_text(rest.first(id_digits))};
-        if (id.find_first_not_of("0123456789abcdef") != std::string::npos) throw Error{Fault::malformed, where + ": the id is not 16 lower-case hex digits"};
+        if (id.find_first_not_of("0123456789abcdef") != std::string::npos)
+            throw Error{Fault::malformed, where + ": the id is not 16 lower-case hex digits"};
         if (out.keys_.size() == key_limit) throw Error{Fault::malformed, fmt::format("{}: more than {} keys", where, key_limit)};
-        if (!out.keys_.emplace(id, key_from(rest.subspan(id_digits + 1, key_digits), where)).second) throw Error{Fault::malformed, where + ": the id stands twice"};
+        if (!out.keys_.emplace(id, key_from(rest.subspan(id_digits + 1, key_digits), where)).second)
+            throw Error{Fault::malformed, where + ": the id stands twice"};
         if (out.current_.empty()) out.current_ = id;
         rest = rest.subspan(line_size);
     }
@@ -76,7 +78,9 @@ SealKeys SealKeys::parse(ByteView text, std::string_view what) {
 }
 
 void SealKeys::rotate() {
-    if (keys_.size() == key_limit) throw Error{Fault::usage, fmt::format("seal keys: {} are there already", key_limit), "drop the ones that nothing needs: sev-owner key rotate --retire"};
+    if (keys_.size() == key_limit)
+        throw Error{Fault::usage, fmt::format("seal keys: {} are there already", key_limit),
+                    "drop the ones that nothing needs: sev-owner key rotate --retire"};
     std::string id = hex(random_array<id_digits / 2>());
     require(keys_.emplace(id, drawn()).second, "a drawn key id is new");
     current_ = std::move(id);
@@ -111,17 +115,21 @@ Sealed SealKeys::seal(std::string_view context, ByteView plain) const {
 SecretBytes SealKeys::open(std::string_view context, const Sealed& sealed) const {
     const auto found = keys_.find(sealed.key_id);
     if (found == keys_.end())
-        throw Error{Fault::system, fmt::format("seal key {} is not in the key file", printable(sealed.key_id)), "every instance needs the same key file, with the keys of before a rotation"};
+        throw Error{Fault::system, fmt::format("seal key {} is not in the key file", printable(sealed.key_id)),
+                    "every instance needs the same key file, with the keys of before a rotation"};
     auto plain = aead_open(found->second, as_bytes(context), sealed.box);
-    if (!plain) throw Error{Fault::system, fmt::format("what seal key {} sealed does not open: the store was changed, or the row was moved", sealed.key_id)};
+    if (!plain)
+        throw Error{Fault::system, fmt::format("what seal key {} sealed does not open: the store was changed, or the row was moved", sealed.key_id)};
     return std::move(*plain);
 }
 
 void expect_private(const Path& path) {
     struct stat status {};
-    if (stat(path.c_str(), &status) != 0) throw Error{Fault::system, fmt::format("{}: {}", path.string(), std::error_code{errno, std::generic_category()}.message())};
+    if (stat(path.c_str(), &status) != 0)
+        throw Error{Fault::system, fmt::format("{}: {}", path.string(), std::error_code{errno, std::generic_category()}.message())};
     if ((status.st_mode & 077) != 0)
-        throw Error{Fault::system, fmt::format("{}: has mode {:04o}, want 0600: others can read it", path.string(), status.st_mode & 07777), fmt::format("chmod 600 {}, and take the keys in it for known", path.string())};
+        throw Error{Fault::system, fmt::format("{}: has mode {:04o}, want 0600: others can read it", path.string(), status.st_mode & 07777),
+                    fmt::format("chmod 600 {}, and take the keys in it for known", path.string())};
     if (status.st_uid != geteuid() && status.st_uid != 0)
         throw Error{Fault::system, fmt::format("{}: belongs to uid {}, want {} or root", path.string(), status.st_uid, geteuid())};
 }

@@ -16,8 +16,9 @@ struct Sealed {
     friend bool operator==(const Sealed&, const Sealed&) = default;
 };
 
-/// The keys under which TEK, TIK and stored secrets are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with 16 and 64 hex digits, the one that
-/// seals first; the others open what was sealed before a rotation. The file must be mode 0600 or stricter, and belong to whoever reads it or to root.
+/// The keys under which TEK, TIK and stored secrets are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with 16 and 64 hex
+/// digits, the one that seals first; the others open what was sealed before a rotation. The file must be mode 0600 or stricter, and belong to whoever
+/// reads it or to root.
 class SealKeys {
 public:
     static constexpr std::size_t limit_bytes = 64 * 1024;

@@ -60,7 +60,13 @@ struct OwnerService::Asked {
     std::string channel, launch_name, policy_name, session;
     Time now{};
     AuditEvent event(std::string_view kind, std::string detail) const {
-        return {.event = std::string{kind}, .channel = channel, .session = session, .launch = launch_name, .policy = policy_name, .request = hex(request), .detail = std::move(detail)};
+        return {.event = std::string{kind},
+                .channel = channel,
+                .session = session,
+                .launch = launch_name,
+                .policy = policy_name,
+                .request = hex(request),
+                .detail = std::move(detail)};
     }
 };
 
@@ -84,12 +90,18 @@ OwnerService::OwnerService(Parts parts) : parts_{std::move(parts)}, public_key_{
 Answered OwnerService::signed_answer(const Asked& asked, ExchangeAnswer answer, AnswerKind kind) const {
     answer.request = asked.request;
     answer.answered_at = asked.now;
-    return {.jws = sign_jws(parts_.key, ExchangeAnswer::jws_type, answer.to_json().dump()), .kind = kind, .launch_name = asked.launch_name, .policy_name = asked.policy_name, .session = asked.session,
-            .problem = {}, .internal = false};
+    return {.jws = sign_jws(parts_.key, ExchangeAnswer::jws_type, answer.to_json().dump()),
+            .kind = kind,
+            .launch_name = asked.launch_name,
+            .policy_name = asked.policy_name,
+            .session = asked.session,
+            .problem = {},
+            .internal = false};
 }
 
 Answered OwnerService::trouble(const Asked& asked, std::string message, bool retry) {
-    auto out = signed_answer(asked, {.request = {}, .answered_at = {}, .body = ExchangeTrouble{.message = sayable(message), .retry = retry}}, AnswerKind::trouble);
+    auto out = signed_answer(asked, {.request = {}, .answered_at = {}, .body = ExchangeTrouble{.message = sayable(message), .retry = retry}},
+                             AnswerKind::trouble);
     out.problem = std::move(message);
     return out;
 }
@@ -109,7 +121,8 @@ Answered OwnerService::failed(const Asked& asked, const std::string& problem, bo
 }
 
 Answered OwnerService::answer(std::string_view request, std::string_view channel, Time now) {
-    Asked asked{.request = sha256(as_bytes(request)), .channel = std::string{channel}, .launch_name = {}, .policy_name = {}, .session = {}, .now = now};
+    Asked asked{
+        .request = sha256(as_bytes(request)), .channel = std::string{channel}, .launch_name = {}, .policy_name = {}, .session = {}, .now = now};
     ExchangeRequest parsed;
     try {
         parsed = read_exchange_request(request, "request");
@@ -150,21 +163,31 @@ Answered OwnerService::work(Asked& asked, const SessionRequest& request) {
         refused.platform = request.platform.to_json().dump();
         refused.result = refusal_json(platform.checks).dump();
         parts_.store.keep_refusal(refused, asked.event("platform.refused", failures(platform.checks)), asked.now);
-        return signed_answer(asked, {.request = {}, .answered_at = {}, .body = PlatformRefusal{.launch_name = request.launch_name, .checks = platform.checks}}, AnswerKind::refusal);
+        return signed_answer(
+            asked, {.request = {}, .answered_at = {}, .body = PlatformRefusal{.launch_name = request.launch_name, .checks = platform.checks}},
+            AnswerKind::refusal);
     }
     CreatedSession created = create_session(platform.pdh.value(), snapshot->policy.session_policy(), request.launch_name);
     asked.session = hex(created.offer.session_id);
-    SessionRecord record{.facts = created.session.facts(), .channel = asked.channel, .policy_name = request.policy, .snapshot = snapshot->digest, .created_at = asked.now,
-                         .expires_at = asked.now + parts_.limits.session_lifetime, .platform = request.platform.to_json().dump(), .keys = {}};
+    SessionRecord record{.facts = created.session.facts(),
+                         .channel = asked.channel,
+                         .policy_name = request.policy,
+                         .snapshot = snapshot->digest,
+                         .created_at = asked.now,
+                         .expires_at = asked.now + parts_.limits.session_lifetime,
+                         .platform = request.platform.to_json().dump(),
+                         .keys = {}};
     SecretBytes both{32};
     std::ranges::copy(created.session.tek().reveal(), both.writable().begin());
     std::ranges::copy(created.session.tik().reveal(), both.writable().begin() + 16);
     record.keys = parts_.seal_keys.seal(record.seal_context(), both.reveal());
-    const OpenOutcome outcome = parts_.store.open_session(record, parts_.limits.caps, asked.event("session.opened", fmt::format("policy snapshot {}", hex(snapshot->digest))), asked.now);
+    const OpenOutcome outcome = parts_.store.open_session(
+        record, parts_.limits.caps, asked.event("session.opened", fmt::format("policy snapshot {}", hex(snapshot->digest))), asked.now);
     if (outcome != OpenOutcome::opened) {
         asked.session.clear();
-        const std::string why = outcome == OpenOutcome::channel_reached ? fmt::format("this channel has {} open sessions already", parts_.limits.caps.per_channel)
-                                                                       : fmt::format("there are {} open sessions already", parts_.limits.caps.total);
+        const std::string why = outcome == OpenOutcome::channel_reached
+                                    ? fmt::format("this channel has {} open sessions already", parts_.limits.caps.per_channel)
+                                    : fmt::format("there are {} open sessions already", parts_.limits.caps.total);
         parts_.store.note(asked.event("request.refused", why), asked.now);
         return trouble(asked, why, true);
     }
@@ -174,7 +197,8 @@ Answered OwnerService::work(Asked& asked, const SessionRequest& request) {
 Answered OwnerService::work(Asked& asked, const JudgementRequest& request) {
     asked.launch_name = request.launch.launch_name;
     asked.session = hex(request.launch.session_id);
-    const auto taken = parts_.store.take_session(request.launch.session_id, asked.channel, asked.launch_name, asked.event("session.taken", ""), asked.now);
+    const auto taken =
+        parts_.store.take_session(request.launch.session_id, asked.channel, asked.launch_name, asked.event("session.taken", ""), asked.now);
     if (taken.outcome != TakeOutcome::taken) {
         const std::string why{text(taken.outcome)};
         parts_.store.note(asked.event("request.refused", why), asked.now);
@@ -183,7 +207,8 @@ Answered OwnerService::work(Asked& asked, const JudgementRequest& request) {
     const SessionRecord& record = taken.record.value();
     asked.policy_name = record.policy_name;
     const auto end_in_trouble = [&](std::string_view why) {
-        parts_.store.end_session(record.facts.id, {.state = SessionState::troubled, .result = {}, .attestation_result = {}, .packets = 0}, asked.event("session.troubled", std::string{why}), asked.now);
+        parts_.store.end_session(record.facts.id, {.state = SessionState::troubled, .result = {}, .attestation_result = {}, .packets = 0},
+                                 asked.event("session.troubled", std::string{why}), asked.now);
     };
     try {
         if (!parts_.clients.may_use(asked.channel, record.policy_name)) {
@@ -229,18 +254,24 @@ Answered OwnerService::judge_taken(Asked& asked, const JudgementRequest& request
     std::string released = "none";
     if (judgement.trusted) {
         released = names(plan_release(*judgement.trusted, snapshot->policy));
-        body.packets = release_secrets(*judgement.trusted, snapshot->policy, [&](const SecretRule& rule) { return secret(rule, snapshot->policy.base); });
+        body.packets =
+            release_secrets(*judgement.trusted, snapshot->policy, [&](const SecretRule& rule) { return secret(rule, snapshot->policy.base); });
     }
-    const auto result = attestation_result(body.verdict, public_key_, parts_.build, fmt::format("xen-sev:{}:{}", record.policy_name, hex(record.snapshot)));
+    const auto result =
+        attestation_result(body.verdict, public_key_, parts_.build, fmt::format("xen-sev:{}:{}", record.policy_name, hex(record.snapshot)));
     body.attestation_result = sign_attestation_result(result, parts_.key);
     const bool trusted = body.verdict.trusted();
-    const std::string detail = trusted ? fmt::format("trusted; reference \"{}\"; level {}{}; secrets released: {}", body.verdict.reference.value_or(""), body.verdict.level,
-                                                     body.verdict.emulated ? ", emulated PSP" : "", released)
-                                       : fmt::format("not trusted: {}", failures(body.verdict.checks));
-    const SessionEnd end{.state = trusted ? SessionState::trusted : SessionState::not_trusted, .result = body.verdict.to_json().dump(), .attestation_result = body.attestation_result,
+    const std::string detail = trusted
+                                   ? fmt::format("trusted; reference \"{}\"; level {}{}; secrets released: {}", body.verdict.reference.value_or(""),
+                                                 body.verdict.level, body.verdict.emulated ? ", emulated PSP" : "", released)
+                                   : fmt::format("not trusted: {}", failures(body.verdict.checks));
+    const SessionEnd end{.state = trusted ? SessionState::trusted : SessionState::not_trusted,
+                         .result = body.verdict.to_json().dump(),
+                         .attestation_result = body.attestation_result,
                          .packets = body.packets.size()};
     // signed before it is recorded, recorded before it leaves: a signature that fails must not look like a release
-    Answered out = signed_answer(asked, {.request = {}, .answered_at = {}, .body = std::move(body)}, trusted ? AnswerKind::trusted : AnswerKind::not_trusted);
+    Answered out =
+        signed_answer(asked, {.request = {}, .answered_at = {}, .body = std::move(body)}, trusted ? AnswerKind::trusted : AnswerKind::not_trusted);
     parts_.store.end_session(record.facts.id, end, asked.event("session.judged", detail), asked.now);
     return out;
 }

@@ -31,9 +31,10 @@ struct Answered {
 
 /// The guest owner's service without a socket: a request's text in, a signed answer out. Thread-safe; any number of instances may work on one store.
 ///
-/// Step 1 judges the platform and makes a session, kept in the store with the platform's evidence, the channel, the launch's name and the digest of the policy.
-/// Step 2 takes that session, durably and once, before anything is judged; judges by exactly that policy; and has the outcome in the store before the answer
-/// leaves. A session serves the channel and the launch it was made for, until it expires. Not a byte of TEK, TIK or a secret is stored in the clear.
+/// Step 1 judges the platform and makes a session, kept in the store with the platform's evidence, the channel, the launch's name and the digest of
+/// the policy. Step 2 takes that session, durably and once, before anything is judged; judges by exactly that policy; and has the outcome in the
+/// store before the answer leaves. A session serves the channel and the launch it was made for, until it expires. Not a byte of TEK, TIK or a secret
+/// is stored in the clear.
 class OwnerService {
 public:
     /// All outlive the service. `build` is this verifier's version, for attestation results.
@@ -49,8 +50,9 @@ public:
     };
     explicit OwnerService(Parts parts);
 
-    /// answer works on one request from `channel` ("cert:…", "uid:…", "stdio:…") at `now`. It never throws for what the request contains, nor for what a policy, a file or the
-    /// store does: that is an ExchangeTrouble, signed like every answer. Error{Fault::system} is left for a signature that cannot be made.
+    /// answer works on one request from `channel` ("cert:…", "uid:…", "stdio:…") at `now`. It never throws for what the request contains, nor for
+    /// what a policy, a file or the store does: that is an ExchangeTrouble, signed like every answer. Error{Fault::system} is left for a signature
+    /// that cannot be made.
     Answered answer(std::string_view request, std::string_view channel, Time now);
     const OwnerKey& key() const noexcept { return public_key_; }
 

@@ -5,7 +5,7 @@
 
 namespace sev::attest::owner {
 
-/// A session as the lists and the HTTP interface show it; docs/schemas/sev-owner-sessions.schema.json. No key is in it.
+/// A session as the lists and the HTTP interface show it; docs/schemas/sev-owner-sessions-list.schema.json. No key is in it.
 json::Value session_json(const SessionSummary& session);
 
 } // namespace sev::attest::owner

@@ -14,7 +14,8 @@ std::int64_t seconds(Time time) { return time.time_since_epoch().count(); }
 Time time_of(std::int64_t value) { return Time{std::chrono::seconds{value}}; }
 std::int64_t integer(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 
-constexpr std::string_view record_columns = "channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, expires_at, platform, key_id, sealed_keys, state, id";
+constexpr std::string_view record_columns =
+    "channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, expires_at, platform, key_id, sealed_keys, state, id";
 
 SessionRecord record_of(const SqlRow& row) {
     SessionRecord out;
@@ -33,7 +34,8 @@ SessionRecord record_of(const SqlRow& row) {
     return out;
 }
 
-constexpr std::string_view summary_columns = "id, state, channel, launch_name, policy_name, created_at, expires_at, ended_at, platform, result, attestation_result, packets";
+constexpr std::string_view summary_columns =
+    "id, state, channel, launch_name, policy_name, created_at, expires_at, ended_at, platform, result, attestation_result, packets";
 
 SessionSummary summary_of(const SqlRow& row) {
     SessionSummary out;
@@ -55,7 +57,8 @@ SessionSummary summary_of(const SqlRow& row) {
 }
 
 Document document_of(const SqlRow& row) {
-    Document out{.kind = row.text(0), .name = row.text(1), .text = row.text_or_empty(2), .sealed = std::nullopt, .changed_at = time_of(row.integer(5))};
+    Document out{
+        .kind = row.text(0), .name = row.text(1), .text = row.text_or_empty(2), .sealed = std::nullopt, .changed_at = time_of(row.integer(5))};
     if (!row.null(3)) out.sealed = Sealed{.key_id = row.text(3), .box = row.blob(4)};
     return out;
 }
@@ -72,15 +75,20 @@ public:
         changes_.run([&](Work& work) {
             Database& db = work.database();
             const auto open = [&](std::string_view also, std::initializer_list<SqlValue> values) {
-                return static_cast<std::uint64_t>(db.run(fmt::format("SELECT count(*) FROM sessions WHERE state = 'open' AND expires_at > $1{}", also), values).rows.at(0).integer(0));
+                return static_cast<std::uint64_t>(
+                    db.run(fmt::format("SELECT count(*) FROM sessions WHERE state = 'open' AND expires_at > $1{}", also), values)
+                        .rows.at(0)
+                        .integer(0));
             };
             if (open(" AND channel = $2", {seconds(now), record.channel}) >= caps.per_channel) outcome = OpenOutcome::channel_reached;
             else if (open("", {seconds(now)}) >= caps.total) outcome = OpenOutcome::total_reached;
             if (outcome != OpenOutcome::opened) return;
-            db.run("INSERT INTO sessions (id, state, channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, expires_at, platform, key_id, sealed_keys)"
+            db.run("INSERT INTO sessions (id, state, channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, "
+                   "expires_at, platform, key_id, sealed_keys)"
                    " VALUES ($1, 'open', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-                   {hex(record.facts.id), record.channel, record.facts.launch_name, record.policy_name, std::int64_t{record.facts.policy.value}, hex(record.facts.report_nonce),
-                    hex(record.facts.pdh), hex(record.snapshot), seconds(record.created_at), seconds(record.expires_at), record.platform, record.keys.key_id, record.keys.box});
+                   {hex(record.facts.id), record.channel, record.facts.launch_name, record.policy_name, std::int64_t{record.facts.policy.value},
+                    hex(record.facts.report_nonce), hex(record.facts.pdh), hex(record.snapshot), seconds(record.created_at),
+                    seconds(record.expires_at), record.platform, record.keys.key_id, record.keys.box});
             work.append(event, now);
         });
         return outcome;
@@ -96,11 +104,14 @@ public:
             const SqlRow& row = found.rows.front();
             const std::string& state = row.text(12);
             if (state == "refused") return;
-            if (state == "open" && (row.integer(8) <= seconds(now) || row.integer(7) > seconds(now) + clock_skew_s)) out.outcome = TakeOutcome::expired;
+            if (state == "open" && (row.integer(8) <= seconds(now) || row.integer(7) > seconds(now) + clock_skew_s))
+                out.outcome = TakeOutcome::expired;
             else if (state != "open") out.outcome = state == "expired" ? TakeOutcome::expired : TakeOutcome::spent;
             else if (row.text(1) != launch_name) out.outcome = TakeOutcome::other_launch;
             else {
-                const auto changed = db.run("UPDATE sessions SET state = 'taken', key_id = NULL, sealed_keys = NULL, ended_at = $2 WHERE id = $1 AND state = 'open'", {hex(id), seconds(now)});
+                const auto changed =
+                    db.run("UPDATE sessions SET state = 'taken', key_id = NULL, sealed_keys = NULL, ended_at = $2 WHERE id = $1 AND state = 'open'",
+                           {hex(id), seconds(now)});
                 out.outcome = changed.changed == 1 ? TakeOutcome::taken : TakeOutcome::spent;
                 if (changed.changed != 1) return;
                 out.record = record_of(row);
@@ -112,8 +123,9 @@ public:
 
     void end_session(const SessionId& id, const SessionEnd& end, const AuditEvent& event, Time now) override {
         changes_.run([&](Work& work) {
-            const auto changed = work.database().run("UPDATE sessions SET state = $2, result = $3, attestation_result = $4, packets = $5, ended_at = $6 WHERE id = $1 AND state = 'taken'",
-                                                     {hex(id), std::string{name(end.state)}, end.result, end.attestation_result, integer(end.packets), seconds(now)});
+            const auto changed = work.database().run(
+                "UPDATE sessions SET state = $2, result = $3, attestation_result = $4, packets = $5, ended_at = $6 WHERE id = $1 AND state = 'taken'",
+                {hex(id), std::string{name(end.state)}, end.result, end.attestation_result, integer(end.packets), seconds(now)});
             require(changed.changed == 1, "a session that is ended was taken");
             work.append(event, now);
         });
@@ -121,9 +133,11 @@ public:
 
     void keep_refusal(const SessionSummary& refused, const AuditEvent& event, Time now) override {
         changes_.run([&](Work& work) {
-            work.database().run("INSERT INTO sessions (id, state, channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, expires_at, ended_at, platform, result)"
-                                " VALUES ($1, 'refused', $2, $3, $4, 0, '', '', '', $5, $5, $5, $6, $7)",
-                                {hex(refused.id), refused.channel, refused.launch_name, refused.policy_name, seconds(now), refused.platform, refused.result});
+            work.database().run(
+                "INSERT INTO sessions (id, state, channel, launch_name, policy_name, guest_policy, report_nonce, pdh, snapshot, created_at, "
+                "expires_at, ended_at, platform, result)"
+                " VALUES ($1, 'refused', $2, $3, $4, 0, '', '', '', $5, $5, $5, $6, $7)",
+                {hex(refused.id), refused.channel, refused.launch_name, refused.policy_name, seconds(now), refused.platform, refused.result});
             work.append(event, now);
         });
     }
@@ -132,9 +146,14 @@ public:
         std::uint64_t expired = 0;
         changes_.run([&](Work& work) {
             Database& db = work.database();
-            expired = db.run("UPDATE sessions SET state = 'expired', key_id = NULL, sealed_keys = NULL, ended_at = $1 WHERE state = 'open' AND expires_at <= $1", {seconds(now)}).changed;
+            expired = db.run("UPDATE sessions SET state = 'expired', key_id = NULL, sealed_keys = NULL, ended_at = $1 WHERE state = 'open' AND "
+                             "expires_at <= $1",
+                             {seconds(now)})
+                          .changed;
             const auto forgotten = db.run("DELETE FROM sessions WHERE state <> 'open' AND (created_at < $1 OR id IN"
-                                          " (SELECT id FROM sessions WHERE state <> 'open' ORDER BY created_at DESC, id LIMIT 100000 OFFSET $2))", {seconds(forget_before), integer(keep)}).changed;
+                                          " (SELECT id FROM sessions WHERE state <> 'open' ORDER BY created_at DESC, id LIMIT 100000 OFFSET $2))",
+                                          {seconds(forget_before), integer(keep)})
+                                       .changed;
             if (expired + forgotten == 0) return;
             AuditEvent event;
             event.event = "sessions.cleaned";
@@ -150,8 +169,10 @@ public:
 
     std::vector<SessionSummary> sessions(std::size_t limit, std::optional<SessionState> state) override {
         std::vector<SessionSummary> out;
-        const auto found = state ? read(fmt::format("SELECT {} FROM sessions WHERE state = $1 ORDER BY created_at DESC, id LIMIT $2", summary_columns), {std::string{name(*state)}, bounded(limit)})
-                                 : read(fmt::format("SELECT {} FROM sessions ORDER BY created_at DESC, id LIMIT $1", summary_columns), {bounded(limit)});
+        const auto found =
+            state ? read(fmt::format("SELECT {} FROM sessions WHERE state = $1 ORDER BY created_at DESC, id LIMIT $2", summary_columns),
+                         {std::string{name(*state)}, bounded(limit)})
+                  : read(fmt::format("SELECT {} FROM sessions ORDER BY created_at DESC, id LIMIT $1", summary_columns), {bounded(limit)});
         for (const SqlRow& row : found.rows) out.push_back(summary_of(row));
         return out;
     }
@@ -183,21 +204,26 @@ public:
         changes_.run([&](Work& work) {
             const auto sealed = document.sealed;
             work.database().run("INSERT INTO documents (kind, name, content, key_id, sealed, changed_at) VALUES ($1, $2, $3, $4, $5, $6)"
-                                " ON CONFLICT (kind, name) DO UPDATE SET content = excluded.content, key_id = excluded.key_id, sealed = excluded.sealed, changed_at = excluded.changed_at",
-                                {document.kind, document.name, sealed ? SqlValue{SqlNull{}} : SqlValue{document.text}, sealed ? SqlValue{sealed->key_id} : SqlValue{SqlNull{}},
-                                 sealed ? SqlValue{sealed->box} : SqlValue{SqlNull{}}, seconds(now)});
+                                " ON CONFLICT (kind, name) DO UPDATE SET content = excluded.content, key_id = excluded.key_id, sealed = "
+                                "excluded.sealed, changed_at = excluded.changed_at",
+                                {document.kind, document.name, sealed ? SqlValue{SqlNull{}} : SqlValue{document.text},
+                                 sealed ? SqlValue{sealed->key_id} : SqlValue{SqlNull{}}, sealed ? SqlValue{sealed->box} : SqlValue{SqlNull{}},
+                                 seconds(now)});
             work.append(event, now);
         });
     }
 
     std::optional<Document> document(std::string_view kind, std::string_view name) override {
-        const auto found = read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 AND name = $2", {std::string{kind}, std::string{name}});
+        const auto found = read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 AND name = $2",
+                                {std::string{kind}, std::string{name}});
         return found.rows.empty() ? std::nullopt : std::optional{document_of(found.rows.front())};
     }
 
     std::vector<Document> documents(std::string_view kind) override {
         std::vector<Document> out;
-        for (const SqlRow& row : read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 ORDER BY name", {std::string{kind}}).rows) out.push_back(document_of(row));
+        for (const SqlRow& row :
+             read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 ORDER BY name", {std::string{kind}}).rows)
+            out.push_back(document_of(row));
         return out;
     }
 
@@ -215,16 +241,28 @@ public:
         changes_.run([&](Work& work) {
             Database& db = work.database();
             count = 0;
-            const auto again = [&](std::string_view context, const Sealed& sealed) { return keys.seal(context, keys.open(context, sealed).reveal()); };
-            for (const SqlRow& row : db.run(fmt::format("SELECT {} FROM sessions WHERE state = 'open' AND key_id <> $1{}", record_columns, db.lock_clause()), {keys.current()}).rows) {
+            const auto again = [&](std::string_view context, const Sealed& sealed) {
+                return keys.seal(context, keys.open(context, sealed).reveal());
+            };
+            for (const SqlRow& row :
+                 db.run(fmt::format("SELECT {} FROM sessions WHERE state = 'open' AND key_id <> $1{}", record_columns, db.lock_clause()),
+                        {keys.current()})
+                     .rows) {
                 const SessionRecord record = record_of(row);
                 const Sealed sealed = again(record.seal_context(), record.keys);
-                count += db.run("UPDATE sessions SET key_id = $2, sealed_keys = $3 WHERE id = $1 AND state = 'open'", {hex(record.facts.id), sealed.key_id, sealed.box}).changed;
+                count += db.run("UPDATE sessions SET key_id = $2, sealed_keys = $3 WHERE id = $1 AND state = 'open'",
+                                {hex(record.facts.id), sealed.key_id, sealed.box})
+                             .changed;
             }
-            for (const SqlRow& row : db.run(fmt::format("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE key_id <> $1{}", db.lock_clause()), {keys.current()}).rows) {
+            for (const SqlRow& row :
+                 db.run(fmt::format("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE key_id <> $1{}", db.lock_clause()),
+                        {keys.current()})
+                     .rows) {
                 const Document document = document_of(row);
                 const Sealed sealed = again(seal_context(document.kind, document.name), document.sealed.value());
-                count += db.run("UPDATE documents SET key_id = $3, sealed = $4 WHERE kind = $1 AND name = $2", {document.kind, document.name, sealed.key_id, sealed.box}).changed;
+                count += db.run("UPDATE documents SET key_id = $3, sealed = $4 WHERE kind = $1 AND name = $2",
+                                {document.kind, document.name, sealed.key_id, sealed.box})
+                             .changed;
             }
             work.append(event, now);
         });
@@ -233,7 +271,9 @@ public:
 
     std::vector<std::string> seal_keys_in_use() override {
         std::vector<std::string> out;
-        for (const SqlRow& row : read("SELECT key_id FROM sessions WHERE key_id IS NOT NULL UNION SELECT key_id FROM documents WHERE key_id IS NOT NULL ORDER BY 1").rows) out.push_back(row.text(0));
+        for (const SqlRow& row :
+             read("SELECT key_id FROM sessions WHERE key_id IS NOT NULL UNION SELECT key_id FROM documents WHERE key_id IS NOT NULL ORDER BY 1").rows)
+            out.push_back(row.text(0));
         return out;
     }
 
@@ -280,11 +320,14 @@ private:
         changes_.run([&](Work& work) {
             Database& db = work.database();
             const auto schema = db.run("SELECT value FROM meta WHERE name = 'schema'");
-            if (schema.rows.size() != 1 || schema.rows.front().text(0) != "1") throw Error{Fault::system, "store: its tables are of another version, want 1"};
+            if (schema.rows.size() != 1 || schema.rows.front().text(0) != "1")
+                throw Error{Fault::system, "store: its tables are of another version, want 1"};
             const auto found = db.run("SELECT value FROM meta WHERE name = 'owner'");
             if (found.rows.empty()) db.run("INSERT INTO meta (name, value) VALUES ('owner', $1)", {options_.owner});
             else if (found.rows.front().text(0) != options_.owner)
-                throw Error{Fault::usage, fmt::format("store: belongs to owner {}, and this is {}", printable(found.rows.front().text(0)), options_.owner), "each owner has a store, or a PostgreSQL schema, of its own"};
+                throw Error{Fault::usage,
+                            fmt::format("store: belongs to owner {}, and this is {}", printable(found.rows.front().text(0)), options_.owner),
+                            "each owner has a store, or a PostgreSQL schema, of its own"};
         });
     }
 

@@ -66,7 +66,9 @@ public:
                "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;"
                "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;";
     }
-    bool has_tables() override { return !run("SELECT 1 FROM sqlite_master WHERE type='table' AND name='meta'", std::span<const SqlValue>{}).rows.empty(); }
+    bool has_tables() override {
+        return !run("SELECT 1 FROM sqlite_master WHERE type='table' AND name='meta'", std::span<const SqlValue>{}).rows.empty();
+    }
     bool broken() const override { return false; }
     void reconnect() override {}
     /// Several statements without values.
@@ -81,7 +83,9 @@ private:
         if (!fd) throw Error{Fault::system, fmt::format("{}: {}", path_.string(), std::error_code{errno, std::generic_category()}.message())};
         struct stat status {};
         if (fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) throw Error{Fault::system, path_.string() + ": is no regular file"};
-        if ((status.st_mode & 077) != 0) throw Error{Fault::system, fmt::format("{}: has mode {:04o}, want 0600", path_.string(), status.st_mode & 07777), "chmod 600 " + path_.string()};
+        if ((status.st_mode & 077) != 0)
+            throw Error{Fault::system, fmt::format("{}: has mode {:04o}, want 0600", path_.string(), status.st_mode & 07777),
+                        "chmod 600 " + path_.string()};
     }
 
     [[noreturn]] void fail(std::string_view doing) const {
@@ -92,7 +96,8 @@ private:
         const auto found = statements_.find(text);
         if (found != statements_.end()) return found->second.get();
         sqlite3_stmt* raw = nullptr;
-        if (sqlite3_prepare_v3(database_.get(), text.data(), static_cast<int>(text.size()), SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK) fail("prepare");
+        if (sqlite3_prepare_v3(database_.get(), text.data(), static_cast<int>(text.size()), SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK)
+            fail("prepare");
         return statements_.emplace(std::string{text}, Statement{raw}).first->second.get();
     }
 
@@ -102,8 +107,10 @@ private:
         require(at > 0, "every value has its place in the statement");
         int result = SQLITE_OK;
         if (const auto* integer = std::get_if<std::int64_t>(&value)) result = sqlite3_bind_int64(statement, at, *integer);
-        else if (const auto* text = std::get_if<std::string>(&value)) result = sqlite3_bind_text64(statement, at, text->data(), text->size(), SQLITE_TRANSIENT, SQLITE_UTF8);
-        else if (const auto* blob = std::get_if<Bytes>(&value)) result = sqlite3_bind_blob64(statement, at, blob->empty() ? "" : static_cast<const void*>(blob->data()), blob->size(), SQLITE_TRANSIENT);
+        else if (const auto* text = std::get_if<std::string>(&value))
+            result = sqlite3_bind_text64(statement, at, text->data(), text->size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+        else if (const auto* blob = std::get_if<Bytes>(&value))
+            result = sqlite3_bind_blob64(statement, at, blob->empty() ? "" : static_cast<const void*>(blob->data()), blob->size(), SQLITE_TRANSIENT);
         else result = sqlite3_bind_null(statement, at);
         if (result != SQLITE_OK) fail("bind");
     }

@@ -34,8 +34,9 @@ std::optional<SessionState> session_state_named(std::string_view text) {
 
 std::string SessionRecord::seal_context() const {
     // no field holds a line feed: names are printable ASCII, the rest is numbers and hex
-    return fmt::format("xen-sev session keys 1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", hex(facts.id), channel, facts.launch_name, policy_name, facts.policy.value, hex(facts.report_nonce),
-                       hex(facts.pdh), hex(snapshot), created_at.time_since_epoch().count(), expires_at.time_since_epoch().count(), hex(sha256(as_bytes(platform))));
+    return fmt::format("xen-sev session keys 1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", hex(facts.id), channel, facts.launch_name, policy_name,
+                       facts.policy.value, hex(facts.report_nonce), hex(facts.pdh), hex(snapshot), created_at.time_since_epoch().count(),
+                       expires_at.time_since_epoch().count(), hex(sha256(as_bytes(platform))));
 }
 
 std::string seal_context(std::string_view kind, std::string_view name) { return fmt::format("xen-sev document 1\n{}\n{}", kind, name); }

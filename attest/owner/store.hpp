@@ -75,9 +75,9 @@ struct StoreCounts {
     std::uint64_t open = 0, taken = 0, trusted = 0, not_trusted = 0, troubled = 0, expired = 0, refused = 0, audit_records = 0;
 };
 
-/// Where the owner's service keeps what must outlive it. Every change and its audit record are one transaction, durable when the call returns; several
-/// instances may work on one store at once. Throws Error{Fault::system} when the store does not answer; what the call would have done is then unknown, and a session
-/// that may have been taken is never taken again.
+/// Where the owner's service keeps what must outlive it. Every change and its audit record are one transaction, durable when the call returns;
+/// several instances may work on one store at once. Throws Error{Fault::system} when the store does not answer; what the call would have done is then
+/// unknown, and a session that may have been taken is never taken again.
 class Store {
 public:
     virtual ~Store() = default;
@@ -91,14 +91,16 @@ public:
         TakeOutcome outcome = TakeOutcome::unknown;
         std::optional<SessionRecord> record; // with `taken` alone
     };
-    /// The one way to a session's keys: marks an open, unexpired session of this channel and launch as taken, removes its keys from the store, and hands them over. Of
-    /// any number of callers, on any number of instances, one gets them. A session of another channel is `unknown`. Whatever does not match changes nothing.
+    /// The one way to a session's keys: marks an open, unexpired session of this channel and launch as taken, removes its keys from the store, and
+    /// hands them over. Of any number of callers, on any number of instances, one gets them. A session of another channel is `unknown`. Whatever does
+    /// not match changes nothing.
     virtual Taken take_session(const SessionId& id, std::string_view channel, std::string_view launch_name, const AuditEvent& event, Time now) = 0;
     /// Ends a taken session. Throws Error{Fault::bug} when it is not taken.
     virtual void end_session(const SessionId& id, const SessionEnd& end, const AuditEvent& event, Time now) = 0;
     /// Keeps a platform that was refused, for people to see.
     virtual void keep_refusal(const SessionSummary& refused, const AuditEvent& event, Time now) = 0;
-    /// Ends what has expired, removing its keys, and forgets sessions that ended before `forget_before`, and all but the newest `keep` ended ones. Returns how many expired.
+    /// Ends what has expired, removing its keys, and forgets sessions that ended before `forget_before`, and all but the newest `keep` ended ones.
+    /// Returns how many expired.
     virtual std::uint64_t clean(Time now, Time forget_before, std::uint64_t keep) = 0;
     virtual void note(const AuditEvent& event, Time now) = 0;
 
@@ -133,8 +135,9 @@ struct StoreOptions {
 /// Opens, and makes when absent (mode 0600), the SQLite store at `path`. Throws Error{Fault::system}.
 std::unique_ptr<Store> open_sqlite_store(const Path& path, StoreOptions options);
 
-/// Connects to the PostgreSQL store that `connection` (libpq's keywords, without a password: use a pass file, or peer authentication) names, and makes its tables when they are
-/// absent. `schema` is the PostgreSQL schema they live in. A connection that breaks is made again. Throws Error{Fault::system}, Error{Fault::usage} for a password.
+/// Connects to the PostgreSQL store that `connection` (libpq's keywords, without a password: use a pass file, or peer authentication) names, and
+/// makes its tables when they are absent. `schema` is the PostgreSQL schema they live in. A connection that breaks is made again. Throws
+/// Error{Fault::system}, Error{Fault::usage} for a password.
 std::unique_ptr<Store> open_postgresql_store(const std::string& connection, const std::string& schema, StoreOptions options);
 
 } // namespace sev::attest::owner

@@ -35,7 +35,8 @@ private:
     End end_;
 };
 
-/// Runs changes on one connection, each whole or not at all. Those that arrive while a commit is under way share the next one, so that many threads wait for the disk together.
+/// Runs changes on one connection, each whole or not at all. Those that arrive while a commit is under way share the next one, so that many threads
+/// wait for the disk together.
 class Transactions {
 public:
     Transactions(std::unique_ptr<Database> database, const StoreOptions& options) : database_{std::move(database)}, options_{options} {}

@@ -28,7 +28,10 @@ extern const cli::Command audit_verify_command;
 extern const cli::Command audit_sign_command;
 
 inline constexpr std::string_view default_config = "/etc/xen-sev/owner.json";
-inline constexpr cli::Argument config_option{.name = "--config", .kind = cli::Kind::input, .metavar = "FILE",
-                                             .help = "Configuration (JSON, docs/schemas/owner-config.schema.json). Default: /etc/xen-sev/owner.json.", .limit_bytes = 256 * 1024};
+inline constexpr cli::Argument config_option{.name = "--config",
+                                             .kind = cli::Kind::input,
+                                             .metavar = "FILE",
+                                             .help = "Configuration (JSON, docs/schemas/owner-config.schema.json). Default: /etc/xen-sev/owner.json.",
+                                             .limit_bytes = 256 * 1024};
 
 } // namespace sev::attest::owner

@@ -13,11 +13,13 @@ namespace {
 
 using cli::Kind;
 
-constexpr cli::Argument name_argument{.name = "NAME", .kind = Kind::text, .metavar = "NAME", .help = "1 to 64 of A-Z a-z 0-9 . _ -, no dot in front.", .required = true};
+constexpr cli::Argument name_argument{
+    .name = "NAME", .kind = Kind::text, .metavar = "NAME", .help = "1 to 64 of A-Z a-z 0-9 . _ -, no dot in front.", .required = true};
 
 void expect_stored_policies(const Instance& instance) {
     if (!instance.config().policies.in_store)
-        throw Error{Fault::usage, fmt::format("policies are the files of {}, not in the store", instance.config().policies.folder.string()), "copy NAME.json there, or set \"policies\": {\"in_store\": true, …}"};
+        throw Error{Fault::usage, fmt::format("policies are the files of {}, not in the store", instance.config().policies.folder.string()),
+                    "copy NAME.json there, or set \"policies\": {\"in_store\": true, …}"};
 }
 
 constexpr std::array policy_list_arguments{config_option, cli::json_option};
@@ -34,7 +36,8 @@ cli::Answer run_policy_list(const cli::Arguments& given, cli::Console& console) 
             entry["owner"] = snapshot->policy.owner;
             entry["snapshot"] = hex(snapshot->digest);
             entry["references"] = json::Value::array();
-            for (const Reference& reference : snapshot->references) entry["references"].push_back({{"name", reference.name}, {"digest", hex(reference.digest)}});
+            for (const Reference& reference : snapshot->references)
+                entry["references"].push_back({{"name", reference.name}, {"digest", hex(reference.digest)}});
             text += fmt::format("{}  {} references  snapshot {}\n", name, snapshot->references.size(), hex(snapshot->digest));
         } catch (const Error& error) {
             all_good = false;
@@ -54,8 +57,14 @@ cli::Answer run_policy_list(const cli::Arguments& given, cli::Console& console) 
 }
 
 constexpr std::array policy_add_arguments{
-    config_option, name_argument,
-    cli::Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "The policy (JSON, docs/schemas/owner-policy.schema.json).", .required = true, .limit_bytes = OwnerPolicy::limit_bytes},
+    config_option,
+    name_argument,
+    cli::Argument{.name = "FILE",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "The policy (JSON, docs/schemas/owner-policy.schema.json).",
+                  .required = true,
+                  .limit_bytes = OwnerPolicy::limit_bytes},
 };
 
 cli::Answer run_policy_add(const cli::Arguments& given, cli::Console& console) {
@@ -81,8 +90,15 @@ cli::Answer run_policy_remove(const cli::Arguments& given, cli::Console&) {
 }
 
 constexpr std::array secret_add_arguments{
-    config_option, name_argument,
-    cli::Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "The secret's bytes.", .required = true, .content = cli::Content::opaque, .limit_bytes = secret_limit_bytes},
+    config_option,
+    name_argument,
+    cli::Argument{.name = "FILE",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "The secret's bytes.",
+                  .required = true,
+                  .content = cli::Content::opaque,
+                  .limit_bytes = secret_limit_bytes},
 };
 
 cli::Answer run_secret_add(const cli::Arguments& given, cli::Console& console) {
@@ -90,7 +106,11 @@ cli::Answer run_secret_add(const cli::Arguments& given, cli::Console& console) {
     const std::string name = checked_policy_name(given.text("NAME"), "NAME");
     const SecretBytes bytes = read_secret(given.text("FILE"), secret_limit_bytes);
     if (bytes.size() == 0) throw Error{Fault::usage, given.text("FILE") + ": 0 bytes, want a secret"};
-    instance.store().put_document({.kind = "secret", .name = name, .text = {}, .sealed = instance.seal_keys().seal(seal_context("secret", name), bytes.reveal()), .changed_at = {}},
+    instance.store().put_document({.kind = "secret",
+                                   .name = name,
+                                   .text = {},
+                                   .sealed = instance.seal_keys().seal(seal_context("secret", name), bytes.reveal()),
+                                   .changed_at = {}},
                                   operator_event("secret.stored", name), now());
     console.print(fmt::format("secret {} stored; policies name it as \"path\": \"{}{}\"\n", name, stored_secret_prefix, name));
     return cli::Answer::yes;
@@ -128,7 +148,8 @@ cli::Answer run_secret_remove(const cli::Arguments& given, cli::Console&) {
 const cli::Command policy_list_command{
     .name = "policy list",
     .summary = "list the owner's policies, with their references computed",
-    .text = "Prints each policy's name, how many references it has, and its snapshot: the SHA-256 over its text and its references' files that sessions are bound to. Exit status 1 when one cannot be used.",
+    .text = "Prints each policy's name, how many references it has, and its snapshot: the SHA-256 over its text and its references' files that "
+            "sessions are bound to. Exit status 1 when one cannot be used.",
     .example = "sev-owner policy list",
     .arguments = policy_list_arguments,
     .run = run_policy_list,
@@ -138,7 +159,8 @@ const cli::Command policy_list_command{
 const cli::Command policy_add_command{
     .name = "policy add",
     .summary = "store a policy",
-    .text = "Reads a policy, computes its references, and puts it into the store under NAME, in place of one that is there. Open sessions under the old one will not be judged any more. For configurations with \"in_store\".",
+    .text = "Reads a policy, computes its references, and puts it into the store under NAME, in place of one that is there. Open sessions under the "
+            "old one will not be judged any more. For configurations with \"in_store\".",
     .example = "sev-owner policy add web web.json",
     .arguments = policy_add_arguments,
     .run = run_policy_add,
@@ -158,7 +180,8 @@ const cli::Command policy_remove_command{
 const cli::Command secret_add_command{
     .name = "secret add",
     .summary = "store a secret, sealed",
-    .text = "Puts a secret into the store, encrypted with AES-256-GCM under the seal key and bound to its name, in place of one that is there. A policy names it as \"path\": \"store:NAME\".",
+    .text = "Puts a secret into the store, encrypted with AES-256-GCM under the seal key and bound to its name, in place of one that is there. A "
+            "policy names it as \"path\": \"store:NAME\".",
     .example = "sev-owner secret add disk disk.key",
     .arguments = secret_add_arguments,
     .run = run_secret_add,

@@ -21,8 +21,13 @@ using cli::Kind;
 
 constexpr std::array arguments{
     config_option,
-    cli::Argument{.name = "--channel", .kind = Kind::text, .metavar = "NAME", .help = "Who is at the other end, as whoever started this program knows it: the configuration's client {\"stdio\": NAME}.", .required = true},
-    cli::Argument{.name = "--deadline", .kind = Kind::number, .metavar = "SECONDS", .help = "How long to wait for the request, 1 to 600. Default: 30."},
+    cli::Argument{.name = "--channel",
+                  .kind = Kind::text,
+                  .metavar = "NAME",
+                  .help = "Who is at the other end, as whoever started this program knows it: the configuration's client {\"stdio\": NAME}.",
+                  .required = true},
+    cli::Argument{
+        .name = "--deadline", .kind = Kind::number, .metavar = "SECONDS", .help = "How long to wait for the request, 1 to 600. Default: 30."},
 };
 
 /// The whole of stdin until its end, at most `limit` bytes, before the deadline.
@@ -35,7 +40,9 @@ std::string read_request(std::size_t limit, std::chrono::steady_clock::time_poin
         const int ready = left <= 0 ? 0 : ::poll(&waiting, 1, static_cast<int>(left));
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) throw Error{Fault::system, fmt::format("stdin: {}", std::strerror(errno))};
-        if (ready == 0) throw Error{Fault::network, fmt::format("no whole request arrived on stdin before the deadline ({} bytes so far)", out.size()), "the sender closes its end when the request is whole"};
+        if (ready == 0)
+            throw Error{Fault::network, fmt::format("no whole request arrived on stdin before the deadline ({} bytes so far)", out.size()),
+                        "the sender closes its end when the request is whole"};
         const ssize_t got = ::read(STDIN_FILENO, piece.data(), piece.size());
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw Error{Fault::system, fmt::format("stdin: {}", std::strerror(errno))};
@@ -50,7 +57,9 @@ cli::Answer run(const cli::Arguments& given, cli::Console& console) {
     const auto deadline = std::chrono::seconds{given.number_if("--deadline", 1, 600).value_or(30)};
     service::no_new_privileges();
     Instance instance{given};
-    if (!instance.config().clients.may_ask(channel)) throw Error{Fault::usage, fmt::format("channel {} is no client of this owner", printable(channel)), "name it under \"clients\" of the configuration"};
+    if (!instance.config().clients.may_ask(channel))
+        throw Error{Fault::usage, fmt::format("channel {} is no client of this owner", printable(channel)),
+                    "name it under \"clients\" of the configuration"};
     const std::string request = read_request(exchange_request_limit_bytes, std::chrono::steady_clock::now() + deadline);
     const Answered answered = instance.service().answer(request, channel, now());
     console.print(answered.jws);
@@ -64,8 +73,10 @@ cli::Answer run(const cli::Arguments& given, cli::Console& console) {
 const cli::Command exchange_command{
     .name = "exchange",
     .summary = "answer one request on stdin with one signed answer on stdout",
-    .text = "Reads one request of a host (JSON, docs/schemas/session-request.schema.json or judgement-request.schema.json) from stdin until its end and writes the signed "
-            "answer (a compact JWS, docs/schemas/exchange-answer.schema.json) to stdout. Sessions, policies, secrets and the audit log are those of the configuration, so that a session made over this channel "
+    .text = "Reads one request of a host (JSON, docs/schemas/session-request.schema.json or judgement-request.schema.json) from stdin until its end "
+            "and writes the signed "
+            "answer (a compact JWS, docs/schemas/exchange-answer.schema.json) to stdout. Sessions, policies, secrets and the audit log are those of "
+            "the configuration, so that a session made over this channel "
             "is judged over it, by this program or by another instance.\n\n"
             "The exit status is 0 whenever there is an answer, whatever it says.",
     .example = "sev-owner exchange --channel dom0 < request.json > answer.jws",

@@ -22,7 +22,8 @@ constexpr std::size_t list_default = 100, list_limit = 1000;
 bool may_view(const Instance& instance, const Peer& peer) {
     const auto& viewers = instance.config().viewers;
     if (const auto* process = peer.process()) return std::ranges::find(viewers.uids, process->uid) != viewers.uids.end();
-    if (const auto* certificate = peer.certificate()) return std::ranges::find(viewers.certificates, certificate->fingerprint) != viewers.certificates.end();
+    if (const auto* certificate = peer.certificate())
+        return std::ranges::find(viewers.certificates, certificate->fingerprint) != viewers.certificates.end();
     return false;
 }
 
@@ -40,9 +41,15 @@ Response exchange(Serving& serving, const Request& request) {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
     serving.metrics().add("sev_owner_answers_total", 1, {{"kind", std::string{name(answered.kind)}}});
     serving.metrics().observe("sev_owner_answer_seconds", took.count());
-    const auto priority = answered.internal ? service::Priority::error : answered.kind == AnswerKind::offer || answered.kind == AnswerKind::trusted ? service::Priority::info : service::Priority::notice;
+    const auto priority = answered.internal                                                            ? service::Priority::error
+                          : answered.kind == AnswerKind::offer || answered.kind == AnswerKind::trusted ? service::Priority::info
+                                                                                                       : service::Priority::notice;
     serving.log().write(priority, fmt::format("answered with {}", name(answered.kind)),
-                        {{"channel", channel}, {"launch", answered.launch_name}, {"policy", answered.policy_name}, {"session", answered.session}, {"problem", answered.problem}});
+                        {{"channel", channel},
+                         {"launch", answered.launch_name},
+                         {"policy", answered.policy_name},
+                         {"session", answered.session},
+                         {"problem", answered.problem}});
     return {.status = 200, .content_type = "application/jose", .body = answered.jws, .headers = {}, .events = nullptr};
 }
 
@@ -68,7 +75,9 @@ Response sessions(Serving& serving, const Request& request) {
     for (const auto& [key, value] : request.query) {
         if (key == "state") {
             state = session_state_named(value);
-            if (!state) return service::problem(400, fmt::format("state is \"{}\"", printable(value)), "want open, taken, trusted, not-trusted, troubled, expired or refused");
+            if (!state)
+                return service::problem(400, fmt::format("state is \"{}\"", printable(value)),
+                                        "want open, taken, trusted, not-trusted, troubled, expired or refused");
         } else if (key == "limit") {
             limit = cli::parse_number(value, "limit", 1, list_limit);
         } else {
@@ -106,7 +115,8 @@ json::Value policy_json(Policies& policies, const std::string& name) {
         entry["owner"] = snapshot->policy.owner;
         entry["snapshot"] = hex(snapshot->digest);
         entry["references"] = json::Value::array();
-        for (const Reference& reference : snapshot->references) entry["references"].push_back({{"name", reference.name}, {"digest", hex(reference.digest)}});
+        for (const Reference& reference : snapshot->references)
+            entry["references"].push_back({{"name", reference.name}, {"digest", hex(reference.digest)}});
     } catch (const Error& error) {
         entry["problem"] = error.what();
     }
@@ -130,14 +140,15 @@ Response audit_head(Serving& serving) {
 
 /// A page that can load nothing but our own style sheet, runs nothing, and is framed by nobody.
 Response page(std::string html, unsigned status = 200) {
-    return {.status = status,
-            .content_type = "text/html; charset=utf-8",
-            .body = std::move(html),
-            .headers = {{"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
-                        {"Referrer-Policy", "no-referrer"},
-                        {"Cross-Origin-Opener-Policy", "same-origin"},
-                        {"Cross-Origin-Resource-Policy", "same-origin"}},
-            .events = nullptr};
+    return {
+        .status = status,
+        .content_type = "text/html; charset=utf-8",
+        .body = std::move(html),
+        .headers = {{"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+                    {"Referrer-Policy", "no-referrer"},
+                    {"Cross-Origin-Opener-Policy", "same-origin"},
+                    {"Cross-Origin-Resource-Policy", "same-origin"}},
+        .events = nullptr};
 }
 
 Response session_page_response(Serving& serving, const Request& request) {
@@ -156,7 +167,12 @@ Response policy_page_response(Serving& serving, const Request& request) {
 
 Response overview_response(Serving& serving) {
     const auto instance = serving.instance();
-    OverviewData data{.owner = instance->service().key().thumbprint(), .now = now(), .counts = instance->store().counts(), .head = instance->store().audit_head(), .sessions = instance->store().sessions(list_default, std::nullopt), .policies = {}};
+    OverviewData data{.owner = instance->service().key().thumbprint(),
+                      .now = now(),
+                      .counts = instance->store().counts(),
+                      .head = instance->store().audit_head(),
+                      .sessions = instance->store().sessions(list_default, std::nullopt),
+                      .policies = {}};
     for (const std::string& name : instance->policies().names()) {
         try {
             data.policies.push_back({.name = name, .snapshot = instance->policies().get(name), .problem = {}});
@@ -170,14 +186,17 @@ Response overview_response(Serving& serving) {
 void declare(service::Metrics& metrics, Serving& serving) {
     metrics.declare_counter("sev_owner_answers_total", "Signed answers, by kind.");
     metrics.declare_counter("sev_owner_turned_away_total", "Requests of clients that asked too often.");
-    metrics.declare_histogram("sev_owner_answer_seconds", "Time to work out one answer.", {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5});
+    metrics.declare_histogram("sev_owner_answer_seconds", "Time to work out one answer.",
+                              {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5});
     metrics.declare_gauge("sev_owner_sessions", "Sessions in the store, by state.");
     metrics.declare_gauge("sev_owner_audit_records", "Records of the audit log.");
     metrics.declare_gauge("sev_owner_reference_files_hashed", "Files read to compute references, since the configuration was read.");
     metrics.on_collect([&serving](service::Metrics& out) {
         const auto instance = serving.instance();
         const StoreCounts counts = instance->store().counts();
-        const auto set = [&](const char* state, std::uint64_t value) { out.set("sev_owner_sessions", static_cast<double>(value), {{"state", state}}); };
+        const auto set = [&](const char* state, std::uint64_t value) {
+            out.set("sev_owner_sessions", static_cast<double>(value), {{"state", state}});
+        };
         set("open", counts.open), set("taken", counts.taken), set("trusted", counts.trusted), set("not-trusted", counts.not_trusted);
         set("troubled", counts.troubled), set("expired", counts.expired), set("refused", counts.refused);
         out.set("sev_owner_audit_records", static_cast<double>(counts.audit_records));
@@ -212,11 +231,23 @@ std::vector<Route> owner_routes(Serving& serving) {
         if (may_view(*serving.instance(), peer)) return std::nullopt;
         return service::problem(403, "this peer may not look at this owner's records", "the owner's configuration names its viewers");
     };
-    const auto get = [&](std::string path, std::function<std::optional<Response>(const Peer&)> admit, std::function<Response(const Request&)> handle) {
-        return Route{.method = "GET", .path = std::move(path), .body_limit_bytes = 0, .content_type = {}, .where = Where::worker, .admit = std::move(admit), .handle = std::move(handle)};
+    const auto get = [&](std::string path, std::function<std::optional<Response>(const Peer&)> admit,
+                         std::function<Response(const Request&)> handle) {
+        return Route{.method = "GET",
+                     .path = std::move(path),
+                     .body_limit_bytes = 0,
+                     .content_type = {},
+                     .where = Where::worker,
+                     .admit = std::move(admit),
+                     .handle = std::move(handle)};
     };
     return {
-        {.method = "POST", .path = "/v1/exchange", .body_limit_bytes = exchange_request_limit_bytes, .content_type = "application/json", .where = Where::worker, .admit = client,
+        {.method = "POST",
+         .path = "/v1/exchange",
+         .body_limit_bytes = exchange_request_limit_bytes,
+         .content_type = "application/json",
+         .where = Where::worker,
+         .admit = client,
          .handle = [&](const Request& request) { return exchange(serving, request); }},
         get("/v1/key", {}, [&](const Request&) { return service::json_response(serving.instance()->service().key().to_json()); }),
         get("/health", {}, [&](const Request&) { return health(serving); }),

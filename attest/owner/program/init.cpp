@@ -25,25 +25,35 @@ void make_private_folder(const Path& path) {
 }
 
 constexpr std::array init_arguments{
-    cli::Argument{.name = "DIR", .kind = Kind::directory, .metavar = "DIR", .help = "Folder for configuration, keys and policies; made with mode 0700 when absent. Nothing in it is replaced.", .required = true},
+    cli::Argument{.name = "DIR",
+                  .kind = Kind::directory,
+                  .metavar = "DIR",
+                  .help = "Folder for configuration, keys and policies; made with mode 0700 when absent. Nothing in it is replaced.",
+                  .required = true},
     cli::Argument{.name = "--state", .kind = Kind::directory, .metavar = "DIR", .help = "Folder of the store. Default: DIR itself."},
     cli::Argument{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Unix socket to serve on. Default: none is configured."},
-    cli::Argument{.name = "--client-uid", .kind = Kind::number, .metavar = "UID", .help = "Let this user ask over the Unix socket, under any policy."},
-    cli::Argument{.name = "--client-stdio", .kind = Kind::text, .metavar = "NAME", .help = "Let this channel ask through sev-owner exchange, under any policy."},
+    cli::Argument{
+        .name = "--client-uid", .kind = Kind::number, .metavar = "UID", .help = "Let this user ask over the Unix socket, under any policy."},
+    cli::Argument{.name = "--client-stdio",
+                  .kind = Kind::text,
+                  .metavar = "NAME",
+                  .help = "Let this channel ask through sev-owner exchange, under any policy."},
 };
 
 cli::Answer run_init(const cli::Arguments& given, cli::Console& console) {
     const Path folder = std::filesystem::absolute(given.text("DIR"));
     const Path state = std::filesystem::absolute(given.text_if("--state").value_or(given.text("DIR")));
     for (const char* name : {"owner.json", "owner.key", "seal.keys"})
-        if (std::filesystem::exists(folder / name)) throw Error{Fault::usage, fmt::format("{} exists already", (folder / name).string()), "init makes a new owner; it replaces none"};
+        if (std::filesystem::exists(folder / name))
+            throw Error{Fault::usage, fmt::format("{} exists already", (folder / name).string()), "init makes a new owner; it replaces none"};
     json::Value config = with_format(OwnerConfig::format, OwnerConfig::version);
     config["key"] = "owner.key";
     config["seal_keys"] = "seal.keys";
     config["policies"] = {{"folder", "policies"}};
     config["store"] = {{"sqlite", (state / "owner.db").string()}};
     config["listen"] = json::Value::array();
-    if (const auto socket = given.text_if("--socket")) config["listen"].push_back({{"unix", std::filesystem::absolute(*socket).string()}, {"mode", "0660"}});
+    if (const auto socket = given.text_if("--socket"))
+        config["listen"].push_back({{"unix", std::filesystem::absolute(*socket).string()}, {"mode", "0660"}});
     config["clients"] = json::Value::array();
     if (const auto uid = given.number_if("--client-uid", 0, UINT32_MAX)) config["clients"].push_back({{"uid", *uid}, {"policies", "any"}});
     if (const auto name = given.text_if("--client-stdio")) config["clients"].push_back({{"stdio", *name}, {"policies", "any"}});
@@ -72,8 +82,10 @@ cli::Answer run_check(const cli::Arguments& given, cli::Console& console) {
     for (const std::string& name : names) {
         try {
             const auto snapshot = instance.policies().get(name);
-            console.print(fmt::format("policy {}: {} references, {} secrets, snapshot {}\n", name, snapshot->references.size(), snapshot->policy.secrets.size(), hex(snapshot->digest)));
-            for (const LintFinding& finding : lint(snapshot->policy, now())) console.warn(fmt::format("policy {}: {}: {}", name, finding.id, finding.text));
+            console.print(fmt::format("policy {}: {} references, {} secrets, snapshot {}\n", name, snapshot->references.size(),
+                                      snapshot->policy.secrets.size(), hex(snapshot->digest)));
+            for (const LintFinding& finding : lint(snapshot->policy, now()))
+                console.warn(fmt::format("policy {}: {}: {}", name, finding.id, finding.text));
         } catch (const Error& error) {
             ++bad;
             console.warn(error.what());
@@ -85,7 +97,11 @@ cli::Answer run_check(const cli::Arguments& given, cli::Console& console) {
 }
 
 constexpr std::array key_new_arguments{
-    cli::Argument{.name = "FILE", .kind = Kind::output, .metavar = "FILE", .help = "The new signing key (P-384, DER, mode 0600). Never replaced.", .required = true},
+    cli::Argument{.name = "FILE",
+                  .kind = Kind::output,
+                  .metavar = "FILE",
+                  .help = "The new signing key (P-384, DER, mode 0600). Never replaced.",
+                  .required = true},
 };
 
 cli::Answer run_key_new(const cli::Arguments& given, cli::Console& console) {
@@ -97,11 +113,17 @@ cli::Answer run_key_new(const cli::Arguments& given, cli::Console& console) {
 
 constexpr std::array key_show_arguments{
     config_option,
-    cli::Argument{.name = "--key", .kind = Kind::input, .metavar = "FILE", .help = "This signing key, rather than the configuration's.", .content = cli::Content::opaque, .limit_bytes = 16 * 1024},
+    cli::Argument{.name = "--key",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "This signing key, rather than the configuration's.",
+                  .content = cli::Content::opaque,
+                  .limit_bytes = 16 * 1024},
 };
 
 cli::Answer run_key_show(const cli::Arguments& given, cli::Console& console) {
-    const Path path = given.has("--key") ? Path{given.text("--key")} : OwnerConfig::load(given.text_if("--config").value_or(std::string{default_config})).key;
+    const Path path =
+        given.has("--key") ? Path{given.text("--key")} : OwnerConfig::load(given.text_if("--config").value_or(std::string{default_config})).key;
     console.print(owner_key(load_owner_key(path)).to_json());
     return cli::Answer::yes;
 }
@@ -116,7 +138,9 @@ cli::Answer run_key_rotate(const cli::Arguments& given, cli::Console& console) {
     const Path& path = instance.config().seal_keys;
     if (given.has("--retire")) {
         for (const std::string& id : instance.store().seal_keys_in_use())
-            if (id != instance.seal_keys().current()) throw Error{Fault::usage, fmt::format("seal key {} is still needed by the store", id), "sev-owner key rotate, without --retire, seals everything anew"};
+            if (id != instance.seal_keys().current())
+                throw Error{Fault::usage, fmt::format("seal key {} is still needed by the store", id),
+                            "sev-owner key rotate, without --retire, seals everything anew"};
         const std::size_t before = instance.seal_keys().size();
         instance.seal_keys().retire();
         write_file(path, instance.seal_keys().serialize().reveal(), Visibility::secret, Existing::replace);
@@ -127,7 +151,8 @@ cli::Answer run_key_rotate(const cli::Arguments& given, cli::Console& console) {
     // the file first: a store sealed with a key that is in no file would be lost
     instance.seal_keys().rotate();
     write_file(path, instance.seal_keys().serialize().reveal(), Visibility::secret, Existing::replace);
-    const std::uint64_t count = instance.store().reseal(instance.seal_keys(), operator_event("seal-key.rotated", fmt::format("key {}", instance.seal_keys().current())), now());
+    const std::uint64_t count = instance.store().reseal(
+        instance.seal_keys(), operator_event("seal-key.rotated", fmt::format("key {}", instance.seal_keys().current())), now());
     console.print(fmt::format("new seal key {}; {} rows sealed anew\n", instance.seal_keys().current(), count));
     console.note("give the key file to the other instances, reload them (systemctl reload sev-owner), then: sev-owner key rotate --retire");
     return cli::Answer::yes;
@@ -138,7 +163,8 @@ cli::Answer run_key_rotate(const cli::Arguments& given, cli::Console& console) {
 const cli::Command init_command{
     .name = "init",
     .summary = "make a new owner: configuration, keys, folders",
-    .text = "Makes a folder with a configuration, a new signing key, a new seal key and an empty folder of policies, all for this user alone. Nothing that exists is replaced. "
+    .text = "Makes a folder with a configuration, a new signing key, a new seal key and an empty folder of policies, all for this user alone. "
+            "Nothing that exists is replaced. "
             "The configuration lets nobody in but whom the options name.",
     .example = "sev-owner init /etc/xen-sev-owner --state /var/lib/xen-sev-owner --socket /run/xen-sev-owner/owner.sock --client-uid 0",
     .arguments = init_arguments,
@@ -149,7 +175,8 @@ const cli::Command init_command{
 const cli::Command check_command{
     .name = "check",
     .summary = "check configuration, keys, store and policies",
-    .text = "Opens everything that sev-owner serve would, computes every policy's reference values, and says what is wrong. Exit status 1 when a policy cannot be used.",
+    .text = "Opens everything that sev-owner serve would, computes every policy's reference values, and says what is wrong. Exit status 1 when a "
+            "policy cannot be used.",
     .example = "sev-owner check --config /etc/xen-sev/owner.json",
     .arguments = check_arguments,
     .run = run_check,
@@ -179,8 +206,10 @@ const cli::Command key_show_command{
 const cli::Command key_rotate_command{
     .name = "key rotate",
     .summary = "change the key that seals what is stored",
-    .text = "Draws a new seal key, writes it in front of the others in the key file, and seals every open session and stored secret anew under it. The old keys stay in the file until "
-            "--retire, because other instances may still seal with them: copy the file to each, reload it, then retire. The signing key is not touched.",
+    .text =
+        "Draws a new seal key, writes it in front of the others in the key file, and seals every open session and stored secret anew under it. The "
+        "old keys stay in the file until "
+        "--retire, because other instances may still seal with them: copy the file to each, reload it, then retire. The signing key is not touched.",
     .example = "sev-owner key rotate",
     .arguments = key_rotate_arguments,
     .run = run_key_rotate,

@@ -34,10 +34,16 @@ P384Key load_owner_key(const Path& path) {
 }
 
 Instance::Instance(const cli::Arguments& given)
-    : config_path_{given.text_if("--config").value_or(std::string{default_config})}, config_{OwnerConfig::load(config_path_)}, key_{load_owner_key(config_.key)},
+    : config_path_{given.text_if("--config").value_or(std::string{default_config})}, config_{OwnerConfig::load(config_path_)}, key_{load_owner_key(
+                                                                                                                                   config_.key)},
       seal_keys_{SealKeys::load(config_.seal_keys)}, store_{open_store(config_, key_)}, policies_{open_shelf(config_, *store_)},
-      service_{{.key = key_, .policies = policies_, .store = *store_, .seal_keys = seal_keys_, .clients = config_.clients,
-                .limits = {.caps = config_.limits.sessions, .session_lifetime = config_.limits.session_lifetime}, .build = "sev-owner " XEN_SEV_VERSION}} {}
+      service_{{.key = key_,
+                .policies = policies_,
+                .store = *store_,
+                .seal_keys = seal_keys_,
+                .clients = config_.clients,
+                .limits = {.caps = config_.limits.sessions, .session_lifetime = config_.limits.session_lifetime},
+                .build = "sev-owner " XEN_SEV_VERSION}} {}
 
 Time now() { return std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now()); }
 

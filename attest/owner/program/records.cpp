@@ -18,7 +18,11 @@ constexpr std::size_t audit_piece = 1000;
 
 constexpr std::array sessions_arguments{
     config_option,
-    cli::Argument{.name = "--state", .kind = Kind::choice, .metavar = "STATE", .help = "Only those in this state.", .choices = "open|taken|trusted|not-trusted|troubled|expired|refused"},
+    cli::Argument{.name = "--state",
+                  .kind = Kind::choice,
+                  .metavar = "STATE",
+                  .help = "Only those in this state.",
+                  .choices = "open|taken|trusted|not-trusted|troubled|expired|refused"},
     cli::Argument{.name = "--limit", .kind = Kind::number, .metavar = "N", .help = "At most this many, the newest. Default: 100."},
     cli::json_option,
 };
@@ -36,7 +40,8 @@ cli::Answer run_sessions(const cli::Arguments& given, cli::Console& console) {
     }
     std::string text;
     for (const SessionSummary& session : list)
-        text += fmt::format("{}  {}  {:<11}  {}  {}  {}\n", hex(session.id), attest::text(session.created_at), name(session.state), printable(session.launch_name), printable(session.policy_name), printable(session.channel));
+        text += fmt::format("{}  {}  {:<11}  {}  {}  {}\n", hex(session.id), attest::text(session.created_at), name(session.state),
+                            printable(session.launch_name), printable(session.policy_name), printable(session.channel));
     console.print(text);
     return cli::Answer::yes;
 }
@@ -62,8 +67,18 @@ cli::Answer run_verdict_show(const cli::Arguments& given, cli::Console& console)
 }
 
 constexpr std::array verdict_verify_arguments{
-    cli::Argument{.name = "--key", .kind = Kind::input, .metavar = "FILE", .help = "The owner's public key, a JWK, as sev-owner key show prints it.", .required = true, .limit_bytes = 16 * 1024},
-    cli::Argument{.name = "EAR", .kind = Kind::input, .metavar = "FILE", .help = "The attestation result: a JWT.", .required = true, .limit_bytes = AttestationResult::limit_bytes},
+    cli::Argument{.name = "--key",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "The owner's public key, a JWK, as sev-owner key show prints it.",
+                  .required = true,
+                  .limit_bytes = 16 * 1024},
+    cli::Argument{.name = "EAR",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "The attestation result: a JWT.",
+                  .required = true,
+                  .limit_bytes = AttestationResult::limit_bytes},
     cli::json_option,
 };
 
@@ -99,7 +114,8 @@ cli::Answer run_audit_show(const cli::Arguments& given, cli::Console& console) {
 
 constexpr std::array audit_verify_arguments{
     config_option,
-    cli::Argument{.name = "--head", .kind = Kind::text, .metavar = "N:SHA256", .help = "A head that was noted down earlier: the log must still contain it."},
+    cli::Argument{
+        .name = "--head", .kind = Kind::text, .metavar = "N:SHA256", .help = "A head that was noted down earlier: the log must still contain it."},
     cli::json_option,
 };
 
@@ -133,11 +149,14 @@ cli::Answer run_audit_verify(const cli::Arguments& given, cli::Console& console)
     if (console.json()) {
         json::Value out = with_format("xen-sev/owner-audit-verify", 1);
         out["intact"] = problem.empty();
-        if (problem.empty()) out["records"] = summary.head.seq, out["head"] = hex(summary.head.hash), out["signatures"] = summary.signatures, out["unsigned_records"] = summary.unsigned_tail;
+        if (problem.empty())
+            out["records"] = summary.head.seq, out["head"] = hex(summary.head.hash), out["signatures"] = summary.signatures,
+            out["unsigned_records"] = summary.unsigned_tail;
         else out["problem"] = problem;
         console.print(out);
     } else if (problem.empty()) {
-        console.print(fmt::format("{} records, {} signatures, {} records after the last one\nhead {}:{}\n", summary.head.seq, summary.signatures, summary.unsigned_tail, summary.head.seq, hex(summary.head.hash)));
+        console.print(fmt::format("{} records, {} signatures, {} records after the last one\nhead {}:{}\n", summary.head.seq, summary.signatures,
+                                  summary.unsigned_tail, summary.head.seq, hex(summary.head.hash)));
     } else {
         console.print("NOT INTACT: " + printable(problem, 1000) + "\n");
     }
@@ -158,7 +177,8 @@ cli::Answer run_audit_sign(const cli::Arguments& given, cli::Console& console) {
 const cli::Command sessions_list_command{
     .name = "sessions list",
     .summary = "list sessions and what became of them",
-    .text = "Prints id, time, state, launch, policy and channel, the newest first. A session that stays \"taken\" was being judged when its instance died; it is never judged again.",
+    .text = "Prints id, time, state, launch, policy and channel, the newest first. A session that stays \"taken\" was being judged when its instance "
+            "died; it is never judged again.",
     .example = "sev-owner sessions list --state open",
     .arguments = sessions_arguments,
     .run = run_sessions,
@@ -168,7 +188,8 @@ const cli::Command sessions_list_command{
 const cli::Command verdict_show_command{
     .name = "verdict show",
     .summary = "print the verdict on a session",
-    .text = "Prints every check of a judged session with its result, or, with --ear, the signed attestation result (draft-ietf-rats-ear, a JWT) for third parties. Exit status 1 when it is not trusted.",
+    .text = "Prints every check of a judged session with its result, or, with --ear, the signed attestation result (draft-ietf-rats-ear, a JWT) for "
+            "third parties. Exit status 1 when it is not trusted.",
     .example = "sev-owner verdict show 00112233445566778899aabbccddeeff",
     .arguments = verdict_show_arguments,
     .run = run_verdict_show,
@@ -178,7 +199,8 @@ const cli::Command verdict_show_command{
 const cli::Command verdict_verify_command{
     .name = "verdict verify",
     .summary = "verify a signed attestation result under an owner's public key",
-    .text = "Verifies the signature of an EAR under the key given, reads it strictly, and prints what it says. Needs no configuration. Exit status 1 when the result is genuine and says not trusted; 2 when it is not genuine.",
+    .text = "Verifies the signature of an EAR under the key given, reads it strictly, and prints what it says. Needs no configuration. Exit status 1 "
+            "when the result is genuine and says not trusted; 2 when it is not genuine.",
     .example = "sev-owner verdict verify --key owner.jwk result.jwt",
     .arguments = verdict_verify_arguments,
     .run = run_verdict_verify,
@@ -197,7 +219,8 @@ const cli::Command audit_show_command{
 const cli::Command audit_verify_command{
     .name = "audit verify",
     .summary = "verify the audit log's chain and signatures",
-    .text = "Reads the whole log and checks that every record follows the one before it, and that every signature over the log's head is the owner's. Prints the head: note it down elsewhere, and give it to --head next time, "
+    .text = "Reads the whole log and checks that every record follows the one before it, and that every signature over the log's head is the "
+            "owner's. Prints the head: note it down elsewhere, and give it to --head next time, "
             "so that a log whose end was cut off, or that was written anew, is noticed. Exit status 1 when the log is not intact.",
     .example = "sev-owner audit verify",
     .arguments = audit_verify_arguments,

@@ -62,14 +62,17 @@ struct Listen {
     void operator()(const OwnerConfig::HttpsListener& listener) const {
         expect_private(listener.private_key);
         const std::uint16_t port = server.listen(service::TlsEndpoint{
-            .address = listener.address, .port = listener.port, .files = {.certificate = listener.certificate, .key = listener.private_key, .client_ca = listener.client_ca, .clients = std::nullopt}});
+            .address = listener.address,
+            .port = listener.port,
+            .files = {.certificate = listener.certificate, .key = listener.private_key, .client_ca = listener.client_ca, .clients = std::nullopt}});
         log.info("listening", {{"https", listener.address}, {"port", std::to_string(port)}});
     }
 };
 
 void listen_everywhere(service::Server& server, const OwnerConfig& config, service::Log& log) {
     auto inherited = service::take_activated_sockets();
-    if (inherited.empty() && config.listen.empty()) throw Error{Fault::usage, "there is nothing to listen on", "name a socket under \"listen\" of the configuration"};
+    if (inherited.empty() && config.listen.empty())
+        throw Error{Fault::usage, "there is nothing to listen on", "name a socket under \"listen\" of the configuration"};
     for (auto& socket : inherited) {
         log.info("listening", {{"inherited", socket.name}});
         server.listen(service::InheritedEndpoint{std::move(socket.socket)});
@@ -88,7 +91,8 @@ public:
         try {
             const auto instance = serving_.instance();
             const auto& limits = instance->config().limits;
-            if (const auto expired = instance->store().clean(now(), now() - limits.forget_after, limits.keep_sessions); expired > 0) serving_.log().info("sessions expired", {{"count", std::to_string(expired)}});
+            if (const auto expired = instance->store().clean(now(), now() - limits.forget_after, limits.keep_sessions); expired > 0)
+                serving_.log().info("sessions expired", {{"count", std::to_string(expired)}});
             if (at >= next_signature_) {
                 instance->store().sign_audit(now());
                 next_signature_ = at + sign_every;
@@ -190,9 +194,12 @@ cli::Answer run(const cli::Arguments& given, cli::Console&) {
 const cli::Command serve_command{
     .name = "serve",
     .summary = "serve hosts over HTTPS or a Unix socket",
-    .text = "Answers hosts' requests at POST /v1/exchange on the Unix sockets and HTTPS addresses of the configuration (TLS 1.3, client certificates required), or on sockets that systemd passes. "
-            "Who may ask, and under which policies, the configuration says; nobody else gets in. A web page at /, for viewers that the configuration names, shows platforms, launches, verdicts, reference values and advisories.\n\n"
-            "Locks its memory, writes no core file, and allows itself only the system calls it needs. SIGHUP reads configuration, keys and certificates again; SIGTERM finishes what is under way.",
+    .text = "Answers hosts' requests at POST /v1/exchange on the Unix sockets and HTTPS addresses of the configuration (TLS 1.3, client certificates "
+            "required), or on sockets that systemd passes. "
+            "Who may ask, and under which policies, the configuration says; nobody else gets in. A web page at /, for viewers that the configuration "
+            "names, shows platforms, launches, verdicts, reference values and advisories.\n\n"
+            "Locks its memory, writes no core file, and allows itself only the system calls it needs. SIGHUP reads configuration, keys and "
+            "certificates again; SIGTERM finishes what is under way.",
     .example = "sev-owner serve --config /etc/xen-sev/owner.json",
     .arguments = arguments,
     .run = run,
