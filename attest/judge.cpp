@@ -33,7 +33,8 @@ struct Case {
 };
 
 void check_session(Case& c, const psp::Chain& chain) {
-    c.checks.add("session.id", c.launch.session_id == c.facts.id, fmt::format("the evidence is for session {}, want {}", hex(c.launch.session_id), hex(c.facts.id)));
+    c.checks.add("session.id", c.launch.session_id == c.facts.id,
+                 fmt::format("the evidence is for session {}, want {}", hex(c.launch.session_id), hex(c.facts.id)));
     c.checks.add("session.launch_name", c.launch.launch_name == c.facts.launch_name,
                  fmt::format("the evidence is for launch \"{}\", want \"{}\"", printable(c.launch.launch_name), printable(c.facts.launch_name)));
     c.checks.add("session.policy", c.launch.policy == c.facts.policy,
@@ -41,7 +42,8 @@ void check_session(Case& c, const psp::Chain& chain) {
     const bool same = chain.pdh && chain.pdh->fingerprint() == c.facts.pdh;
     c.checks.add("session.pdh", same,
                  same ? "the platform's PDH is the one the session was made for"
-                      : fmt::format("the platform's PDH is {}, the session was made for {}", chain.pdh ? hex(chain.pdh->fingerprint()) : std::string{"missing"}, hex(c.facts.pdh)));
+                      : fmt::format("the platform's PDH is {}, the session was made for {}",
+                                    chain.pdh ? hex(chain.pdh->fingerprint()) : std::string{"missing"}, hex(c.facts.pdh)));
     c.checks.add("launch.build", c.launch.build == c.platform.build(),
                  fmt::format("SEV firmware {} launched the guest, the platform said {}", c.launch.build.text(), c.platform.build().text()));
 }
@@ -51,11 +53,14 @@ void check_guest_policy(Case& c) {
     const psp::Policy guest = c.facts.policy;
     const std::uint32_t missing = policy.required_bits & ~guest.value, surplus = policy.forbidden_bits & guest.value;
     c.checks.add("policy.required_bits", missing == 0,
-                 missing == 0 ? fmt::format("the guest policy has {}", names(policy.required_bits)) : fmt::format("the guest policy lacks {}", names(missing)));
+                 missing == 0 ? fmt::format("the guest policy has {}", names(policy.required_bits))
+                              : fmt::format("the guest policy lacks {}", names(missing)));
     c.checks.add("policy.forbidden_bits", surplus == 0,
-                 surplus == 0 ? fmt::format("the guest policy is free of {}", names(policy.forbidden_bits)) : fmt::format("the guest policy has {}", names(surplus)));
-    c.checks.add("policy.minimum_api", c.launch.build.api() >= guest.minimum_api(),
-                 fmt::format("the guest policy asks for API {} or newer, the firmware has {}", guest.minimum_api().text(), c.launch.build.api().text()));
+                 surplus == 0 ? fmt::format("the guest policy is free of {}", names(policy.forbidden_bits))
+                              : fmt::format("the guest policy has {}", names(surplus)));
+    c.checks.add(
+        "policy.minimum_api", c.launch.build.api() >= guest.minimum_api(),
+        fmt::format("the guest policy asks for API {} or newer, the firmware has {}", guest.minimum_api().text(), c.launch.build.api().text()));
     const std::uint32_t reserved = guest.value & psp::Policy::reserved;
     c.checks.add("policy.reserved_bits", reserved == 0, fmt::format("reserved bits of the guest policy are 0x{:04x}, want 0", reserved));
 }
@@ -66,8 +71,9 @@ void check_evidence(Case& c) {
     const bool accepted = std::ranges::find(policy.evidence, kind) != policy.evidence.end();
     const bool judgeable = kind == EvidenceKind::report || c.tik != nullptr;
     c.checks.add("evidence.kind", accepted && judgeable,
-                 !accepted ? fmt::format("the evidence is a {}, which the policy does not accept", name(kind))
-                           : fmt::format("the evidence is a {}{}", name(kind), judgeable ? "" : ", and the session's TIK is not at hand to check it"));
+                 !accepted
+                     ? fmt::format("the evidence is a {}, which the policy does not accept", name(kind))
+                     : fmt::format("the evidence is a {}{}", name(kind), judgeable ? "" : ", and the session's TIK is not at hand to check it"));
     constexpr psp::ApiVersion covers_build_since{.major = 0, .minor = 17};
     const bool proven = kind == EvidenceKind::measurement && c.launch.build.api() >= covers_build_since;
     c.checks.add("evidence.build_proven", proven || policy.accept_unproven_build,
@@ -79,9 +85,14 @@ void check_evidence(Case& c) {
 
 void check_report(Case& c, const psp::AttestationReport& report, const psp::Chain& chain) {
     const bool is_signed = chain.pek && report.signed_by(*chain.pek);
-    c.checks.add("report.signature", is_signed, is_signed ? "the platform's PEK signed the report" : chain.pek ? "the report is not signed by the platform's PEK" : "there is no PEK");
-    c.checks.add("report.nonce", report.mnonce == c.facts.report_nonce, fmt::format("the report bears nonce {}, want {}", hex(report.mnonce), hex(c.facts.report_nonce)));
-    c.checks.add("report.policy", report.policy == c.facts.policy, fmt::format("the report is of policy {}, want {}", report.policy.text(), c.facts.policy.text()));
+    c.checks.add("report.signature", is_signed,
+                 is_signed   ? "the platform's PEK signed the report"
+                 : chain.pek ? "the report is not signed by the platform's PEK"
+                             : "there is no PEK");
+    c.checks.add("report.nonce", report.mnonce == c.facts.report_nonce,
+                 fmt::format("the report bears nonce {}, want {}", hex(report.mnonce), hex(c.facts.report_nonce)));
+    c.checks.add("report.policy", report.policy == c.facts.policy,
+                 fmt::format("the report is of policy {}, want {}", report.policy.text(), c.facts.policy.text()));
 }
 
 /// Whether this evidence proves this digest. The expected MEASURE stays here: it is as good as the evidence itself.
@@ -100,7 +111,8 @@ void explain_mismatch(Case& c) {
         for (const std::string& difference : differences) c.note(fmt::format("reference \"{}\": {}", reference.name, difference));
         if (differences.empty() && !reference.regions.empty())
             c.note(fmt::format("reference \"{}\": the host says it loaded exactly this, and the evidence does not bear that out", reference.name));
-        if (reference.regions.empty()) c.note(fmt::format("reference \"{}\": only its digest is known, so nothing can be said of regions", reference.name));
+        if (reference.regions.empty())
+            c.note(fmt::format("reference \"{}\": only its digest is known, so nothing can be said of regions", reference.name));
     }
 }
 
@@ -112,7 +124,9 @@ void check_digest(Case& c) {
                                                    : fmt::format("the evidence proves none of the {} references", c.standard.references.size()));
         for (const Reference& reference : c.standard.references)
             for (const KnownOther& other : reference.others)
-                if (proves(c, other.digest)) c.note(fmt::format("reference \"{}\": the evidence proves launch digest {}: {}", reference.name, hex(other.digest), other.meaning));
+                if (proves(c, other.digest))
+                    c.note(
+                        fmt::format("reference \"{}\": the evidence proves launch digest {}: {}", reference.name, hex(other.digest), other.meaning));
         return explain_mismatch(c);
     }
     c.matched = &*found;
@@ -152,8 +166,8 @@ Verdict decide(Case& c, Time now) {
 
 TrustedVerdict::TrustedVerdict(Verdict verdict, SessionFacts facts, psp::TransportKeys keys, psp::ApiVersion api, const Digest& measure,
                                std::optional<measure::Area> secret_block)
-    : verdict_{std::move(verdict)}, facts_{std::move(facts)}, keys_{std::make_unique<psp::TransportKeys>(std::move(keys))}, api_{api}, measure_{measure},
-      secret_block_{secret_block} {}
+    : verdict_{std::move(verdict)}, facts_{std::move(facts)}, keys_{std::make_unique<psp::TransportKeys>(std::move(keys))}, api_{api},
+      measure_{measure}, secret_block_{secret_block} {}
 
 Judgement judge(Session session, const PlatformEvidence& platform, const LaunchEvidence& launch, const Standard& standard, Time now) {
     SessionFacts facts = session.facts();

@@ -71,8 +71,8 @@ struct Judgement {
 /// a mismatch. Every check is made and reported, in this order (all are always there, except where noted):
 ///   policy.validity; chain.* (psp/chain.hpp); platform.root_kind; platform.backend; platform.chip; platform.build_minimum; level.required;
 ///   session.id; session.launch_name; session.policy; session.pdh; launch.build; policy.required_bits; policy.forbidden_bits;
-///   policy.minimum_api; policy.reserved_bits; evidence.kind; evidence.build_proven; report.signature and report.nonce and report.policy (reports only);
-///   launch.digest; advisories; advisory.ID for each that applies with severity fail.
+///   policy.minimum_api; policy.reserved_bits; evidence.kind; evidence.build_proven; report.signature and report.nonce and report.policy (reports
+///   only); launch.digest; advisories; advisory.ID for each that applies with severity fail.
 /// Never throws for what the evidence contains; Error{Fault::bug} for a spent session, Error{Fault::system} when OpenSSL fails.
 /// `now` is the time of judging. Source: SEV API (AMD 55766) LAUNCH_MEASURE, ATTESTATION.
 Judgement judge(Session session, const PlatformEvidence& platform, const LaunchEvidence& launch, const Standard& standard, Time now);

@@ -42,14 +42,17 @@ const PinnedChip* pinned_chip(const OwnerPolicy& policy, const std::optional<psp
 void check_root_kind(CheckList& checks, const PlatformOpinion& opinion, bool bears_mark, const OtherRoot* other, const PinnedChip* pinned) {
     const std::string_view mark = bears_mark ? "bears the mark of an emulated PSP" : "does not bear the mark of an emulated PSP";
     if (!opinion.root) checks.add("platform.root_kind", false, fmt::format("no root matched, and the chain {}", mark));
-    else if (opinion.root->amd) checks.add("platform.root_kind", !bears_mark, fmt::format("\"{}\" is AMD's, and the chain {}", opinion.root->label, mark));
+    else if (opinion.root->amd)
+        checks.add("platform.root_kind", !bears_mark, fmt::format("\"{}\" is AMD's, and the chain {}", opinion.root->label, mark));
     else if (opinion.root->pinned_cek)
         checks.add("platform.root_kind", pinned != nullptr,
-                   fmt::format("endorsement: pinned by the owner, not AMD: \"{}\" is {} by the owner's word", opinion.root->label, pinned && pinned->emulated ? "an emulated PSP" : "AMD hardware"));
+                   fmt::format("endorsement: pinned by the owner, not AMD: \"{}\" is {} by the owner's word", opinion.root->label,
+                               pinned && pinned->emulated ? "an emulated PSP" : "AMD hardware"));
     else {
         const bool says_emulated = other && other->emulated;
         checks.add("platform.root_kind", other && says_emulated == bears_mark,
-                   fmt::format("the policy names \"{}\" as {} root, and the chain {}", opinion.root->label, says_emulated ? "an emulated" : "another", mark));
+                   fmt::format("the policy names \"{}\" as {} root, and the chain {}", opinion.root->label, says_emulated ? "an emulated" : "another",
+                               mark));
     }
 }
 
@@ -76,7 +79,8 @@ unsigned ceiling(const std::optional<psp::Root>& root, const PinnedChip* pinned,
 
 } // namespace
 
-PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& policy, const PlatformEvidence& platform, psp::Policy guest_policy, Time now) {
+PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& policy, const PlatformEvidence& platform, psp::Policy guest_policy,
+                                      Time now) {
     PlatformOpinion opinion;
     check_validity(checks, policy, now);
     opinion.chain = parsed_chain(checks, platform);
@@ -88,14 +92,16 @@ PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& poli
     opinion.emulated = chain.emulated || (other && other->emulated) || (pinned && pinned->emulated);
     check_root_kind(checks, opinion, chain.emulated, other, pinned);
     checks.add("platform.backend", platform.backend != Backend::emulated || opinion.emulated,
-               fmt::format("the PSP is reached by backend \"{}\", and the root is {}", name(platform.backend), opinion.emulated ? "emulated" : "not emulated"));
+               fmt::format("the PSP is reached by backend \"{}\", and the root is {}", name(platform.backend),
+                           opinion.emulated ? "emulated" : "not emulated"));
     check_chip(checks, policy, platform, opinion.chain);
     checks.add("platform.build_minimum", platform.build() >= policy.minimum_build,
                fmt::format("SEV firmware {}, want {} or newer", platform.build().text(), policy.minimum_build.text()));
     const unsigned supported = ceiling(opinion.root, pinned, guest_policy);
     opinion.level = std::min(platform.level, supported);
-    checks.add("level.required", opinion.level >= policy.level,
-               fmt::format("the host claims level {}, its root and the guest policy support {}; want at least {}", platform.level, supported, policy.level));
+    checks.add(
+        "level.required", opinion.level >= policy.level,
+        fmt::format("the host claims level {}, its root and the guest policy support {}; want at least {}", platform.level, supported, policy.level));
     return opinion;
 }
 
@@ -116,8 +122,9 @@ PlatformVerdict judge_platform(const OwnerPolicy& policy, const PlatformEvidence
     PlatformOpinion opinion = form_platform_opinion(checks, policy, platform, guest_policy, now);
     const std::optional<psp::Product> product = opinion.root ? std::optional{opinion.root->product} : std::nullopt;
     PlatformVerdict out;
-    out.advisories = check_advisories(checks, advisories, {.product = product, .build = platform.build(), .policy = guest_policy, .emulated = opinion.emulated},
-                                      policy.accepted_advisories);
+    out.advisories =
+        check_advisories(checks, advisories, {.product = product, .build = platform.build(), .policy = guest_policy, .emulated = opinion.emulated},
+                         policy.accepted_advisories);
     out.checks = checks.take();
     out.root = std::move(opinion.root);
     out.emulated = opinion.emulated;

@@ -36,7 +36,8 @@ void validity(const OwnerPolicy& policy, Time now, Findings& found) {
     if (now > policy.not_after)
         found.deny("expired", fmt::format("valid until {}, and it is {}", text(policy.not_after), text(now)), "renew validity.not_after");
     if (now < policy.not_before)
-        found.warn("not-yet-valid", fmt::format("valid from {}, and it is {}", text(policy.not_before), text(now)), "wait, or change validity.not_before");
+        found.warn("not-yet-valid", fmt::format("valid from {}, and it is {}", text(policy.not_before), text(now)),
+                   "wait, or change validity.not_before");
     if (policy.not_after - policy.not_before > std::chrono::years{2})
         found.warn("valid-for-long", "valid for more than two years", "a short validity makes the owner look at new advisories now and then");
 }
@@ -61,11 +62,14 @@ void roots_and_level(const OwnerPolicy& policy, Findings& found) {
         if (root.emulated)
             found.warn("emulated-root", fmt::format("root \"{}\" is an emulated PSP: whoever has its keys can forge everything", root.label),
                        "for tests, and for hosts that are trusted anyway");
-        else found.warn("other-root", fmt::format("root \"{}\" is not AMD's: what it signs is as good as its owner", root.label), "be sure whose it is");
+        else
+            found.warn("other-root", fmt::format("root \"{}\" is not AMD's: what it signs is as good as its owner", root.label),
+                       "be sure whose it is");
     for (const PinnedChip& chip : policy.pinned_chips)
         found.warn(chip.emulated ? "emulated-pin" : "pinned-chip",
-                   chip.emulated ? fmt::format("chip \"{}\" is an emulated PSP: whoever has its state can forge everything", chip.label)
-                                 : fmt::format("chip \"{}\" is trusted by its CEK alone: that it is AMD's hardware is your word, not AMD's", chip.label),
+                   chip.emulated
+                       ? fmt::format("chip \"{}\" is an emulated PSP: whoever has its state can forge everything", chip.label)
+                       : fmt::format("chip \"{}\" is trusted by its CEK alone: that it is AMD's hardware is your word, not AMD's", chip.label),
                    "pin only a CEK that you read from the machine yourself, and prefer AMD's endorsement where it can be had");
     const bool pinned_hardware = std::ranges::any_of(policy.pinned_chips, [](const PinnedChip& chip) { return !chip.emulated; });
     const bool some_root = !policy.other_roots.empty() || !policy.pinned_chips.empty();
@@ -74,7 +78,8 @@ void roots_and_level(const OwnerPolicy& policy, Findings& found) {
                    "name an AMD product in roots.amd, or ask for level 1");
     if (policy.level == 5 && (policy.forbidden_bits & psp::Policy::es) != 0)
         found.deny("level-unreachable", "level 5 is SEV-ES, and ES is forbidden", "ask for level 4, or allow ES");
-    if (policy.level == 0) found.warn("level-0", "a host without any protection meets level 0", "ask for level 4 or 5 where memory must be encrypted");
+    if (policy.level == 0)
+        found.warn("level-0", "a host without any protection meets level 0", "ask for level 4 or 5 where memory must be encrypted");
     if (!policy.chips) found.warn("chips-any", "every chip below the roots is allowed, stolen and bought ones too", "list the chips by their CEK");
 }
 
@@ -84,7 +89,8 @@ void evidence(const OwnerPolicy& policy, Findings& found) {
         found.deny("build-unprovable", "only attestation reports are accepted, and they do not prove the firmware's build",
                    "accept \"measurement\", or set accept_unproven_build");
     if (policy.accept_unproven_build)
-        found.warn("unproven-build-accepted", "minimum_build and advisories may rest on the host's word alone", "accept measurements only, and drop accept_unproven_build");
+        found.warn("unproven-build-accepted", "minimum_build and advisories may rest on the host's word alone",
+                   "accept measurements only, and drop accept_unproven_build");
     if (only_reports && !policy.secrets.empty())
         found.warn("secrets-unreachable", "secrets go out after a measurement only, and none is accepted", "accept \"measurement\"");
 }
@@ -101,20 +107,24 @@ void references(const OwnerPolicy& policy, Findings& found) {
                        "add vcpus, vmsa_profile and cpu");
         const auto* xen = std::get_if<XenRecipe>(&rule.value);
         if (xen && (policy.required_bits & psp::Policy::es) != 0)
-            found.warn("reference-without-vmsas", fmt::format("reference \"{}\" is a Xen guest's, whose VMSAs are not predicted, and SEV-ES measures them", rule.name),
+            found.warn("reference-without-vmsas",
+                       fmt::format("reference \"{}\" is a Xen guest's, whose VMSAs are not predicted, and SEV-ES measures them", rule.name),
                        "do not require ES in guest_policy for Xen guests");
         if ((policy.required_bits & psp::Policy::es) == 0 && !std::holds_alternative<DigestReference>(rule.value) && !xen && !without_vmsas(rule))
-            found.warn("reference-with-vmsas", fmt::format("reference \"{}\" has VMSAs, and plain SEV measures none", rule.name), "require ES in guest_policy");
+            found.warn("reference-with-vmsas", fmt::format("reference \"{}\" has VMSAs, and plain SEV measures none", rule.name),
+                       "require ES in guest_policy");
         const auto* qemu = std::get_if<QemuRecipe>(&rule.value);
         if (qemu && !qemu->kernel)
             found.warn("kernel-unmeasured", fmt::format("reference \"{}\" has no kernel: what the firmware boots is not measured", rule.name),
                        "boot with kernel hashes, or let the firmware open nothing but an encrypted disk");
         if (xen && xen->source == XenRecipe::Source::inline_guest && xen->guest.type == measure::XenGuestType::hvm)
-            found.warn("hvm-runs-unmeasured", fmt::format("reference \"{}\" is an HVM guest: what its firmware boots is not measured", rule.name), "use a PVH guest");
+            found.warn("hvm-runs-unmeasured", fmt::format("reference \"{}\" is an HVM guest: what its firmware boots is not measured", rule.name),
+                       "use a PVH guest");
     }
     for (const SecretRule& rule : policy.secrets) {
         if (rule.references && rule.references->empty())
-            found.warn("secret-never", fmt::format("secret \"{}\" waits for none of no references: it never goes out", rule.name), "name references in when, or drop the list");
+            found.warn("secret-never", fmt::format("secret \"{}\" waits for none of no references: it never goes out", rule.name),
+                       "name references in when, or drop the list");
         if (rule.needs_es && (policy.forbidden_bits & psp::Policy::es) != 0)
             found.warn("secret-never", fmt::format("secret \"{}\" needs SEV-ES, and ES is forbidden", rule.name), "allow ES");
     }
@@ -123,7 +133,9 @@ void references(const OwnerPolicy& policy, Findings& found) {
 void advisories(const OwnerPolicy& policy, Findings& found) {
     for (const std::string& id : policy.accepted_advisories) {
         const Advisory* advisory = builtin_advisories().find(id);
-        if (!advisory) found.warn("advisory-unknown", fmt::format("accepted advisory {} is not in the list of {}", id, builtin_advisories().revised), "check its spelling");
+        if (!advisory)
+            found.warn("advisory-unknown", fmt::format("accepted advisory {} is not in the list of {}", id, builtin_advisories().revised),
+                       "check its spelling");
         else if (advisory->severity == Severity::fail)
             found.warn("advisory-accepted", fmt::format("{} is accepted: {}", id, advisory->title), advisory->remedy);
     }

@@ -26,7 +26,8 @@ struct PlatformOpinion {
     unsigned level = 0; // what root and guest policy support, at most what the host claims
 };
 /// Adds policy.validity, chain.*, platform.* and level.required.
-PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& policy, const PlatformEvidence& platform, psp::Policy guest_policy, Time now);
+PlatformOpinion form_platform_opinion(CheckList& checks, const OwnerPolicy& policy, const PlatformEvidence& platform, psp::Policy guest_policy,
+                                      Time now);
 
 /// Adds "advisories", and "advisory.ID" for each that applies with severity fail.
 std::vector<AdvisoryFinding> check_advisories(CheckList& checks, const Advisories& advisories, const AdvisorySubject& subject,

@@ -68,7 +68,10 @@ OtherRoot other_root(const json::Value& value, const std::string& what) {
 
 PinnedChip pinned_chip(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
-    PinnedChip out{.label = named(object, "label"), .product = product_value(object.string("product", 32), what), .cek = object.hex<32>("cek"), .emulated = object.boolean("emulated")};
+    PinnedChip out{.label = named(object, "label"),
+                   .product = product_value(object.string("product", 32), what),
+                   .cek = object.hex<32>("cek"),
+                   .emulated = object.boolean("emulated")};
     object.done();
     return out;
 }
@@ -139,7 +142,8 @@ void read_vmsas(json::Object& object, Recipe& out) {
     out.vcpus = static_cast<unsigned>(object.number("vcpus", measure::max_vcpus));
     if (out.vcpus == 0) object.refuse("vcpus", fmt::format("is 0, want 1 … {}, or no vcpus for plain SEV", measure::max_vcpus));
     out.vmsa_profile = object.string("vmsa_profile", 64);
-    const measure::VmsaProfile& profile = within(object.what() + ": vmsa_profile", [&]() -> const auto& { return measure::vmsa_profile(*out.vmsa_profile); });
+    const measure::VmsaProfile& profile = within(
+        object.what() + ": vmsa_profile", [&]() -> const auto& { return measure::vmsa_profile(*out.vmsa_profile); });
     if (profile.uses_signature() || object.has("cpu")) out.cpu = read_cpu(object);
     out.sev_features = object.number_or("sev_features", 0, UINT64_MAX);
 }
@@ -204,7 +208,8 @@ SecretRule secret(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
     SecretRule out;
     out.name = named(object, "name");
-    if (int{object.has("guid")} + int{object.has("file_name")} + int{object.has("smbios")} != 1) object.refuse("guid", "and file_name, smbios: want exactly one of them");
+    if (int{object.has("guid")} + int{object.has("file_name")} + int{object.has("smbios")} != 1)
+        object.refuse("guid", "and file_name, smbios: want exactly one of them");
     if (object.has("guid")) {
         const std::string text = object.string("guid", 64);
         const auto guid = measure::Guid::parse(text);
@@ -216,7 +221,8 @@ SecretRule secret(const json::Value& value, const std::string& what) {
         target.credential = within(smbios.what(), [&] { return checked_credential_name(smbios.string("credential", 256)); });
         target.slot_bytes = static_cast<std::size_t>(smbios.number("slot_bytes", measure::SmbiosSlot::limit_bytes));
         if (target.slot_bytes < measure::SmbiosSlot::least_bytes || target.slot_bytes % 16 != 0)
-            smbios.refuse("slot_bytes", fmt::format("is {}, want a multiple of 16 from {} to {}", target.slot_bytes, measure::SmbiosSlot::least_bytes, measure::SmbiosSlot::limit_bytes));
+            smbios.refuse("slot_bytes", fmt::format("is {}, want a multiple of 16 from {} to {}", target.slot_bytes, measure::SmbiosSlot::least_bytes,
+                                                    measure::SmbiosSlot::limit_bytes));
         smbios.done();
         out.target = target;
     } else {
@@ -225,7 +231,8 @@ SecretRule secret(const json::Value& value, const std::string& what) {
     out.path = path(object, "path");
     if (object.has("when")) {
         json::Object when = object.object("when");
-        if (when.has("references")) out.references = list(when, "references", [](const json::Value& v, const std::string& w) { return string_value(v, w); });
+        if (when.has("references"))
+            out.references = list(when, "references", [](const json::Value& v, const std::string& w) { return string_value(v, w); });
         if (when.has("es")) {
             out.needs_es = when.boolean("es");
             if (!out.needs_es) when.refuse("es", "is false, want true or no such key: a secret cannot ask for a guest without SEV-ES");
@@ -241,7 +248,8 @@ void read_validity(OwnerPolicy& out, json::Object validity) {
     out.not_before = parse_time(validity.string("not_before", 64), validity.what() + ": not_before");
     out.not_after = parse_time(validity.string("not_after", 64), validity.what() + ": not_after");
     validity.done();
-    if (out.not_after < out.not_before) validity.refuse("not_after", fmt::format("is {}, before not_before {}", text(out.not_after), text(out.not_before)));
+    if (out.not_after < out.not_before)
+        validity.refuse("not_after", fmt::format("is {}, before not_before {}", text(out.not_after), text(out.not_before)));
 }
 
 void check_whole(const OwnerPolicy& policy, const std::string& what) {
@@ -255,14 +263,16 @@ void check_whole(const OwnerPolicy& policy, const std::string& what) {
         const auto* smbios = std::get_if<SmbiosTarget>(&rule.target);
         if (!smbios) continue;
         if (first && first->slot_bytes != smbios->slot_bytes)
-            throw Error{Fault::malformed, fmt::format("{}: secrets: smbios: slot_bytes is {} and {}, want one size: a guest has one such slot", what, first->slot_bytes, smbios->slot_bytes)};
+            throw Error{Fault::malformed, fmt::format("{}: secrets: smbios: slot_bytes is {} and {}, want one size: a guest has one such slot", what,
+                                                      first->slot_bytes, smbios->slot_bytes)};
         first = smbios;
     }
     refuse_doubles(policy.accepted_advisories, [](const std::string& id) { return id; }, what + ": accepted_advisories");
     for (const SecretRule& rule : policy.secrets)
         for (const std::string& wanted : rule.references.value_or(std::vector<std::string>{}))
             if (std::ranges::find(policy.references, wanted, &ReferenceRule::name) == policy.references.end())
-                throw Error{Fault::malformed, fmt::format("{}: secrets: \"{}\" waits for reference \"{}\", which is not in references", what, rule.name, printable(wanted))};
+                throw Error{Fault::malformed, fmt::format("{}: secrets: \"{}\" waits for reference \"{}\", which is not in references", what,
+                                                          rule.name, printable(wanted))};
 }
 
 } // namespace
@@ -290,7 +300,8 @@ OwnerPolicy OwnerPolicy::from_json(const json::Value& value, std::string_view wh
     out.references = list(object, "references", reference);
     if (object.has("secrets")) out.secrets = list(object, "secrets", secret);
     if (object.has("accepted_advisories"))
-        out.accepted_advisories = list(object, "accepted_advisories", [](const json::Value& v, const std::string& w) { return checked_name(string_value(v, w), w); });
+        out.accepted_advisories =
+            list(object, "accepted_advisories", [](const json::Value& v, const std::string& w) { return checked_name(string_value(v, w), w); });
     object.done();
     check_whole(out, object.what());
     out.base = std::move(base);
@@ -309,9 +320,14 @@ std::vector<psp::Root> OwnerPolicy::roots() const {
     std::vector<psp::Root> out;
     for (const psp::Root& root : psp::amd_roots())
         if (std::ranges::find(amd_roots, root.product) != amd_roots.end()) out.push_back(root);
-    for (const OtherRoot& root : other_roots) out.push_back({.label = root.label, .product = root.product, .fingerprint = root.fingerprint, .amd = false});
+    for (const OtherRoot& root : other_roots)
+        out.push_back({.label = root.label, .product = root.product, .fingerprint = root.fingerprint, .amd = false});
     for (const PinnedChip& chip : pinned_chips)
-        out.push_back({.label = chip.label + " (CEK pinned by the owner, not AMD)", .product = chip.product, .fingerprint = chip.cek, .amd = false, .pinned_cek = true});
+        out.push_back({.label = chip.label + " (CEK pinned by the owner, not AMD)",
+                       .product = chip.product,
+                       .fingerprint = chip.cek,
+                       .amd = false,
+                       .pinned_cek = true});
     return out;
 }
 

@@ -33,8 +33,8 @@ struct OtherRoot {
     friend bool operator==(const OtherRoot&, const OtherRoot&) = default;
 };
 
-/// One chip the owner trusts by its CEK alone, because AMD's endorsement of it is not to be had (embedded parts may have none). It is the owner who vouches
-/// for the chip: that it is AMD hardware, or that it is emulated. Such a chain has no ARK and no ASK; one that has them is judged by them.
+/// One chip the owner trusts by its CEK alone, because AMD's endorsement of it is not to be had (embedded parts may have none). It is the owner who
+/// vouches for the chip: that it is AMD hardware, or that it is emulated. Such a chain has no ARK and no ASK; one that has them is judged by them.
 struct PinnedChip {
     std::string label;
     psp::Product product;

@@ -49,7 +49,8 @@ struct PutReference {
 json::Value secret_to_json(const SecretRule& rule) {
     json::Value out{{"name", rule.name}};
     if (const auto* guid = std::get_if<measure::Guid>(&rule.target)) out["guid"] = guid->text();
-    else if (const auto* smbios = std::get_if<SmbiosTarget>(&rule.target)) out["smbios"] = {{"credential", smbios->credential}, {"slot_bytes", smbios->slot_bytes}};
+    else if (const auto* smbios = std::get_if<SmbiosTarget>(&rule.target))
+        out["smbios"] = {{"credential", smbios->credential}, {"slot_bytes", smbios->slot_bytes}};
     else out["file_name"] = std::get<std::string>(rule.target);
     out["path"] = rule.path.string();
     json::Value when = json::Value::object();
@@ -104,7 +105,8 @@ json::Value OwnerPolicy::to_json() const {
         roots["other"].push_back(
             {{"label", root.label}, {"product", psp::name(root.product)}, {"fingerprint", hex(root.fingerprint)}, {"emulated", root.emulated}});
     for (const PinnedChip& chip : pinned_chips)
-        roots["pinned_chips"].push_back({{"label", chip.label}, {"product", psp::name(chip.product)}, {"cek", hex(chip.cek)}, {"emulated", chip.emulated}});
+        roots["pinned_chips"].push_back(
+            {{"label", chip.label}, {"product", psp::name(chip.product)}, {"cek", hex(chip.cek)}, {"emulated", chip.emulated}});
     out["chips"] = chips_to_json(chips);
     out["minimum_build"] = minimum_build.text();
     if (accept_unproven_build) out["accept_unproven_build"] = true;

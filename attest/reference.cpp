@@ -56,7 +56,8 @@ std::vector<measure::Vmsa> vmsas_of(const Recipe& recipe, ByteView firmware) {
 Path found_at(const Path& base, const Path& path) { return base / path; }
 
 void put_uncovered(Reference& out, const measure::QemuLaunch& launch, bool direct_boot) {
-    for (const measure::CoverageFinding& finding : measure::coverage(launch, direct_boot)) out.uncovered.push_back(fmt::format("{}: {}", finding.id, finding.text));
+    for (const measure::CoverageFinding& finding : measure::coverage(launch, direct_boot))
+        out.uncovered.push_back(fmt::format("{}: {}", finding.id, finding.text));
 }
 
 void resolve(const DigestReference& known, const Path&, Reference& out) {
@@ -69,7 +70,8 @@ void resolve(const QemuRecipe& recipe, const Path& base, Reference& out) {
     measure::QemuLaunch launch{.firmware = firmware.bytes(), .kernel = std::nullopt, .vmsas = vmsas_of(recipe, firmware.bytes())};
     if (recipe.kernel) {
         const auto digest_of = [&](const Path& path) { return digest_file(found_at(base, path)).sha256; };
-        launch.kernel = measure::KernelHashes::of(digest_of(*recipe.kernel), recipe.initrd ? std::optional{digest_of(*recipe.initrd)} : std::nullopt, recipe.cmdline);
+        launch.kernel = measure::KernelHashes::of(digest_of(*recipe.kernel), recipe.initrd ? std::optional{digest_of(*recipe.initrd)} : std::nullopt,
+                                                  recipe.cmdline);
     }
     out.digest = measure::launch_digest(launch);
     for (measure::MeasuredRegion& region : measure::regions(launch))
@@ -92,8 +94,10 @@ void resolve(const ImageRecipe& recipe, const Path& base, Reference& out) {
         last.emplace(path);
         const std::uint64_t size = last->bytes().size(), length = part.length_bytes.value_or((size + 15) / 16 * 16);
         if (length == 0) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want at least 1, or a length in the recipe", path.string())};
-        if (length < size) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the recipe's length of {}", path.string(), size, length)};
-        measuring.add({.label = part.label, .gpa = part.gpa, .length_bytes = length, .sha256 = {}, .source = part.file.string()}, last->bytes(), length);
+        if (length < size)
+            throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the recipe's length of {}", path.string(), size, length)};
+        measuring.add({.label = part.label, .gpa = part.gpa, .length_bytes = length, .sha256 = {}, .source = part.file.string()}, last->bytes(),
+                      length);
     }
     const auto vmsas = vmsas_of(recipe, last->bytes());
     for (std::size_t i = 0; i < vmsas.size(); ++i)
@@ -112,11 +116,13 @@ void resolve(const XenRecipe& recipe, const Path& base, Reference& out) {
                                .length_bytes = region.length_bytes,
                                .sha256 = region.sha256,
                                .source = std::move(region.source)});
-    for (const measure::CoverageFinding& finding : measure::coverage(predicted.image, predicted.config)) out.uncovered.push_back(fmt::format("{}: {}", finding.id, finding.text));
+    for (const measure::CoverageFinding& finding : measure::coverage(predicted.image, predicted.config))
+        out.uncovered.push_back(fmt::format("{}: {}", finding.id, finding.text));
     if (measured.later_digest)
-        out.others.push_back({.digest = *measured.later_digest,
-                              .meaning = "the toolstack process had built a PVH guest before this one, which changes five bytes of the ACPI tables and nothing else: "
-                                         "build each guest in a process of its own, or add a reference with \"build\": \"later\""});
+        out.others.push_back(
+            {.digest = *measured.later_digest,
+             .meaning = "the toolstack process had built a PVH guest before this one, which changes five bytes of the ACPI tables and nothing else: "
+                        "build each guest in a process of its own, or add a reference with \"build\": \"later\""});
 }
 
 /// The files of a recipe, in its order.
@@ -141,7 +147,8 @@ void compare(std::size_t index, const Region& want, const Region& got, std::vect
     const std::string where = fmt::format("region {} (\"{}\")", index, want.label);
     if (got.label != want.label) out.push_back(fmt::format("{}: the host calls it \"{}\"", where, printable(got.label)));
     if (want.gpa && got.gpa != want.gpa)
-        out.push_back(fmt::format("{}: the host put it at {}, want 0x{:x}", where, got.gpa ? fmt::format("0x{:x}", psp::raw(*got.gpa)) : std::string{"no address"}, psp::raw(*want.gpa)));
+        out.push_back(fmt::format("{}: the host put it at {}, want 0x{:x}", where,
+                                  got.gpa ? fmt::format("0x{:x}", psp::raw(*got.gpa)) : std::string{"no address"}, psp::raw(*want.gpa)));
     if (got.length_bytes != want.length_bytes) out.push_back(fmt::format("{}: {} bytes, want {}", where, got.length_bytes, want.length_bytes));
     if (got.sha256 != want.sha256) out.push_back(fmt::format("{}: sha256 {}, want {}", where, hex(got.sha256), hex(want.sha256)));
 }
@@ -158,7 +165,8 @@ Reference resolve_reference(const ReferenceRule& rule, const Path& base) {
 }
 
 std::vector<Path> files_of(const ReferenceRule& rule, const Path& base) {
-    return within(fmt::format("reference {}", rule.name), [&] { return std::visit([&](const auto& value) { return files(value, base); }, rule.value); });
+    return within(fmt::format("reference {}", rule.name),
+                  [&] { return std::visit([&](const auto& value) { return files(value, base); }, rule.value); });
 }
 
 std::vector<Reference> resolve_references(const OwnerPolicy& policy) {
@@ -173,9 +181,11 @@ std::vector<std::string> explain_difference(const Reference& reference, const La
     const std::size_t common = std::min(reference.regions.size(), descriptor.regions.size());
     for (std::size_t i = 0; i < common && out.size() < sentence_limit; ++i) compare(i, reference.regions[i], descriptor.regions[i], out);
     if (descriptor.regions.size() < reference.regions.size())
-        out.push_back(fmt::format("{} regions, want {}: \"{}\" is missing", descriptor.regions.size(), reference.regions.size(), reference.regions[common].label));
+        out.push_back(fmt::format("{} regions, want {}: \"{}\" is missing", descriptor.regions.size(), reference.regions.size(),
+                                  reference.regions[common].label));
     if (descriptor.regions.size() > reference.regions.size())
-        out.push_back(fmt::format("{} regions, want {}: \"{}\" is surplus", descriptor.regions.size(), reference.regions.size(), printable(descriptor.regions[common].label)));
+        out.push_back(fmt::format("{} regions, want {}: \"{}\" is surplus", descriptor.regions.size(), reference.regions.size(),
+                                  printable(descriptor.regions[common].label)));
     return out;
 }
 

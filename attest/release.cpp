@@ -28,7 +28,8 @@ SecretBytes content(const SecretRule& rule, const SecretReader& reader) {
     return within(fmt::format("secret {}", rule.name), [&] {
         SecretBytes bytes = reader(rule);
         if (bytes.size() == 0) throw Error{Fault::usage, fmt::format("{}: 0 bytes, want a secret", rule.path.string())};
-        if (bytes.size() > secret_limit_bytes) throw Error{Fault::usage, fmt::format("{}: {} bytes, more than the limit of {}", rule.path.string(), bytes.size(), secret_limit_bytes)};
+        if (bytes.size() > secret_limit_bytes)
+            throw Error{Fault::usage, fmt::format("{}: {} bytes, more than the limit of {}", rule.path.string(), bytes.size(), secret_limit_bytes)};
         return bytes;
     });
 }
@@ -45,7 +46,8 @@ SecretPacketMessage table_packet(const TrustedVerdict& trusted, std::span<const 
 /// One packet a page.
 void add_pages(std::vector<SecretPacketMessage>& packets, const TrustedVerdict& trusted, std::string_view slot, ByteView content) {
     for (std::size_t at = 0; at < content.size(); at += page)
-        packets.push_back(seal(trusted, {.slot = std::string{slot}, .offset_bytes = at, .gpa = std::nullopt}, content.subspan(at, std::min(page, content.size() - at))));
+        packets.push_back(seal(trusted, {.slot = std::string{slot}, .offset_bytes = at, .gpa = std::nullopt},
+                               content.subspan(at, std::min(page, content.size() - at))));
 }
 
 } // namespace

@@ -45,8 +45,8 @@ std::vector<std::string> folders_of(const std::string& name) {
 /// Writes one member at the front of `out`, whose bytes are zero; returns what is left.
 std::span<std::uint8_t> put(std::span<std::uint8_t> out, const Member& member, std::size_t inode) {
     // magic, ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize (with its NUL), check
-    const std::string header = fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", inode, member.mode, 0, 0,
-                                           member.links, 0, member.data.size(), 0, 0, 0, 0, member.name.size() + 1, 0);
+    const std::string header = fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", inode, member.mode,
+                                           0, 0, member.links, 0, member.data.size(), 0, 0, 0, 0, member.name.size() + 1, 0);
     require(header.size() == header_size, "a newc header has 110 bytes");
     std::ranges::copy(header, out.begin());
     std::ranges::copy(member.name, out.begin() + header_size);

@@ -16,9 +16,9 @@ struct SecretFile {
 /// Throws Error{Fault::usage} for a name that SecretFile does not allow.
 std::string checked_secret_file_name(std::string name);
 
-/// A newc cpio archive of these files (mode 0400, root, time 0; missing folders 0700) and its trailer, zero-padded to a multiple of 4096 bytes: what goes into the zero
-/// pages in front of a Linux ramdisk. Throws Error{Fault::usage} for a bad or double name, no file, or more than 1 MiB.
-/// Source: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
+/// A newc cpio archive of these files (mode 0400, root, time 0; missing folders 0700) and its trailer, zero-padded to a multiple of 4096 bytes: what
+/// goes into the zero pages in front of a Linux ramdisk. Throws Error{Fault::usage} for a bad or double name, no file, or more than 1 MiB. Source:
+/// Linux Documentation/driver-api/early-userspace/buffer-format.rst.
 SecretBytes build_secret_archive(std::span<const SecretFile> files);
 
 } // namespace sev::attest

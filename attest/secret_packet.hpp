@@ -18,9 +18,9 @@ struct SecretPlace {
     std::optional<psp::Gpa> gpa;
 };
 
-/// seal makes one LAUNCH_SECRET packet for the launch that was trusted: AES-128-CTR under TEK with a fresh IV, MAC under TIK over the ciphertext and MEASURE.
-/// Throws Error{Fault::usage} for a plaintext of 0 bytes, of more than 16 KiB, or not a multiple of 16.
-/// Source: SEV API (AMD 55766), LAUNCH_SECRET.
+/// seal makes one LAUNCH_SECRET packet for the launch that was trusted: AES-128-CTR under TEK with a fresh IV, MAC under TIK over the ciphertext and
+/// MEASURE. Throws Error{Fault::usage} for a plaintext of 0 bytes, of more than 16 KiB, or not a multiple of 16. Source: SEV API (AMD 55766),
+/// LAUNCH_SECRET.
 SecretPacketMessage seal(const TrustedVerdict& trusted, const SecretPlace& place, ByteView plaintext);
 
 /// The secrets of a policy that the verdict sets free, read, laid out and sealed: GUID secrets as one table in slot "efi", file secrets as
@@ -50,8 +50,8 @@ struct SealedPacket {
     psp::PacketHeader header;
     Bytes data;
 };
-/// Seals for a MEASURE whose trustworthiness the caller vouches for: nothing was judged here. For `sevctl secret build` alone, whose user has decided.
-/// `api` of the launching firmware: below 0.17 the MAC leaves MEASURE out. `iv` nullopt: a fresh one. Throws as `seal`.
+/// Seals for a MEASURE whose trustworthiness the caller vouches for: nothing was judged here. For `sevctl secret build` alone, whose user has
+/// decided. `api` of the launching firmware: below 0.17 the MAC leaves MEASURE out. `iv` nullopt: a fresh one. Throws as `seal`.
 SealedPacket seal_for_measurement(const psp::Tek& tek, const psp::Tik& tik, psp::ApiVersion api, const Digest& measure, ByteView plaintext,
                                   const std::optional<ByteArray<16>>& iv = std::nullopt);
 

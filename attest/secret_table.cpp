@@ -54,7 +54,8 @@ std::vector<SecretEntry> parse_secret_table(ByteView table) {
     const std::size_t length = cursor.le32("length");
     if (length < header_size || length > table.size())
         cursor.refuse(fmt::format("length is {}, want {} to {} (what is there)", length, header_size, table.size()));
-    if (aligned(length) != table.size()) cursor.refuse(fmt::format("table of length {} takes {} bytes, got {}", length, aligned(length), table.size()));
+    if (aligned(length) != table.size())
+        cursor.refuse(fmt::format("table of length {} takes {} bytes, got {}", length, aligned(length), table.size()));
     std::vector<SecretEntry> entries;
     while (cursor.offset() < length) {
         const std::size_t left = length - cursor.offset();

@@ -19,7 +19,8 @@ struct SecretEntry {
 /// virtee sevctl and virt-qemu-sev-validate write the same.
 SecretBytes build_secret_table(std::span<const SecretEntry> entries);
 
-/// Reads it back. Throws Error{Fault::malformed} "secret table: …" with offset and field: wrong GUID, lengths that do not fit, padding of more than 15 bytes or not zero.
+/// Reads it back. Throws Error{Fault::malformed} "secret table: …" with offset and field: wrong GUID, lengths that do not fit, padding of more than
+/// 15 bytes or not zero.
 std::vector<SecretEntry> parse_secret_table(ByteView table);
 
 } // namespace sev::attest

@@ -33,7 +33,11 @@ const P384Point& checked_point(const psp::SevCertificate& pdh) {
 } // namespace
 
 SessionFacts facts_of(const SessionOffer& offer, const psp::SevCertificate& pdh) {
-    return {.id = offer.session_id, .launch_name = offer.launch_name, .policy = offer.policy, .report_nonce = offer.report_nonce, .pdh = pdh.fingerprint()};
+    return {.id = offer.session_id,
+            .launch_name = offer.launch_name,
+            .policy = offer.policy,
+            .report_nonce = offer.report_nonce,
+            .pdh = pdh.fingerprint()};
 }
 
 Session::Session(SessionFacts facts, psp::Tek tek, psp::Tik tik)
@@ -99,8 +103,9 @@ psp::Policy policy_as_virtee_reads_it(psp::Policy policy) {
 std::optional<std::string> virtee_policy_warning(psp::Policy policy) {
     const psp::Policy changed = policy_as_virtee_reads_it(policy);
     if (changed == policy) return std::nullopt;
-    return fmt::format("virtee's sevctl reads policy 0x{:08x} as 0x{:08x}: a session file it made for this policy fails LAUNCH_START with BAD_MEASUREMENT",
-                       policy.value, changed.value);
+    return fmt::format(
+        "virtee's sevctl reads policy 0x{:08x} as 0x{:08x}: a session file it made for this policy fails LAUNCH_START with BAD_MEASUREMENT",
+        policy.value, changed.value);
 }
 
 std::optional<std::string> virtee_policy_warning(psp::Policy policy, const psp::Tik& tik, const psp::SessionBlob& blob) {
@@ -109,8 +114,9 @@ std::optional<std::string> virtee_policy_warning(psp::Policy policy, const psp::
         return equal_in_constant_time(hmac_sha256(tik.reveal(), {wire::le32_bytes(candidate.value)}), blob.policy_mac);
     };
     if (changed == policy || covers(policy) || !covers(changed)) return std::nullopt;
-    return fmt::format("this session covers policy 0x{:08x}, not 0x{:08x}: virtee's sevctl made it so; launch with 0x{:08x}, or make the session anew",
-                       changed.value, policy.value, changed.value);
+    return fmt::format(
+        "this session covers policy 0x{:08x}, not 0x{:08x}: virtee's sevctl made it so; launch with 0x{:08x}, or make the session anew",
+        changed.value, policy.value, changed.value);
 }
 
 } // namespace sev::attest

@@ -59,11 +59,10 @@ struct CreatedSession {
     Session session;
     SessionOffer offer; // for the host
 };
-/// create_session makes the session for one launch on the platform whose PDH this is: ECDH with a fresh GODH key, KDF, TEK‖TIK wrapped, both MACs over the full
-/// 32-bit policy. The GODH certificate is as sevctl writes it: usage PDH, algorithm ECDH SHA-256, API 0.0, both slots empty.
-/// Throws Error{Fault::malformed} for a PDH of another usage, algorithm or curve, or with a point off the curve. It does not verify the PDH's
-/// chain: `judge_platform` does, and comes first.
-/// Source: SEV API (AMD 55766), LAUNCH_START; AMD sev-tool and virtee/sev for the formulas.
+/// create_session makes the session for one launch on the platform whose PDH this is: ECDH with a fresh GODH key, KDF, TEK‖TIK wrapped, both MACs
+/// over the full 32-bit policy. The GODH certificate is as sevctl writes it: usage PDH, algorithm ECDH SHA-256, API 0.0, both slots empty. Throws
+/// Error{Fault::malformed} for a PDH of another usage, algorithm or curve, or with a point off the curve. It does not verify the PDH's chain:
+/// `judge_platform` does, and comes first. Source: SEV API (AMD 55766), LAUNCH_START; AMD sev-tool and virtee/sev for the formulas.
 CreatedSession create_session(const psp::SevCertificate& pdh, psp::Policy policy, std::string launch_name);
 /// Same from given material: for known answers, and for tools that bring their own randomness.
 CreatedSession create_session_from(const psp::SevCertificate& pdh, psp::Policy policy, std::string launch_name, SessionMaterial material);

@@ -45,7 +45,9 @@ std::span<std::uint8_t> put_text(std::span<std::uint8_t> out, std::string_view t
 } // namespace
 
 std::string checked_credential_name(std::string name) {
-    const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'; };
+    const auto allowed = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    };
     if (name.empty() || name.size() > 255 || name == "." || name == ".." || !std::ranges::all_of(name, allowed))
         throw Error{Fault::usage, fmt::format("credential name \"{}\": want 1 to 255 letters, digits and . _ -", printable(name))};
     return name;
@@ -53,18 +55,23 @@ std::string checked_credential_name(std::string name) {
 
 SecretBytes build_smbios_secret(std::span<const SmbiosCredential> credentials, std::size_t slot_bytes) {
     if (credentials.empty()) throw Error{Fault::usage, "SMBIOS secret: no credential, want at least one"};
-    if (credentials.size() > credential_limit) throw Error{Fault::usage, fmt::format("SMBIOS secret: {} credentials, want at most {}", credentials.size(), credential_limit)};
+    if (credentials.size() > credential_limit)
+        throw Error{Fault::usage, fmt::format("SMBIOS secret: {} credentials, want at most {}", credentials.size(), credential_limit)};
     if (slot_bytes < SmbiosSlot::least_bytes || slot_bytes > SmbiosSlot::limit_bytes || slot_bytes % 16 != 0)
-        throw Error{Fault::usage, fmt::format("SMBIOS secret: a slot of {} bytes, want a multiple of 16 from {} to {}", slot_bytes, SmbiosSlot::least_bytes, SmbiosSlot::limit_bytes)};
+        throw Error{Fault::usage, fmt::format("SMBIOS secret: a slot of {} bytes, want a multiple of 16 from {} to {}", slot_bytes,
+                                              SmbiosSlot::least_bytes, SmbiosSlot::limit_bytes)};
     std::set<std::string> names;
     std::size_t text_bytes = 0; // strings with their NULs
     for (const SmbiosCredential& one : credentials) {
-        if (!names.insert(checked_credential_name(one.name)).second) throw Error{Fault::usage, fmt::format("SMBIOS secret: credential \"{}\" stands twice", one.name)};
+        if (!names.insert(checked_credential_name(one.name)).second)
+            throw Error{Fault::usage, fmt::format("SMBIOS secret: credential \"{}\" stands twice", one.name)};
         text_bytes += string_size(one) + 1;
     }
     const std::size_t room = slot_bytes - SmbiosSlot::header_bytes - 1; // for strings with their NULs; the last byte is the second NUL
     if (text_bytes > room)
-        throw Error{Fault::usage, fmt::format("SMBIOS secret: needs a slot of {} bytes, and this one has {}", (text_bytes + SmbiosSlot::header_bytes + 1 + 15) / 16 * 16, slot_bytes),
+        throw Error{Fault::usage,
+                    fmt::format("SMBIOS secret: needs a slot of {} bytes, and this one has {}",
+                                (text_bytes + SmbiosSlot::header_bytes + 1 + 15) / 16 * 16, slot_bytes),
                     fmt::format("make it anew: sevctl slot smbios --length {}", text_bytes - 1)};
     std::size_t rest = room - text_bytes;
     const bool space = rest == 1; // an empty string would end the structure: a space more after the base64, which its readers skip

@@ -15,7 +15,8 @@ namespace {
 using measure::XenGuestConfig;
 using measure::XenGuestType;
 
-constexpr std::array sources{XenRecipe::Source::inline_guest, XenRecipe::Source::xl_cfg, XenRecipe::Source::libxl_json, XenRecipe::Source::libvirt_xml};
+constexpr std::array sources{XenRecipe::Source::inline_guest, XenRecipe::Source::xl_cfg, XenRecipe::Source::libxl_json,
+                             XenRecipe::Source::libvirt_xml};
 constexpr std::size_t path_limit_bytes = 4096, cmdline_limit_bytes = 64 * 1024;
 
 Path path_at(json::Object& object, std::string_view key) {
@@ -41,7 +42,8 @@ XenGuestConfig guest_from_json(json::Object object, const XenRecipe::Files& file
     out.type = choice(object, "type", std::array{XenGuestType::pvh, XenGuestType::hvm});
     out.memory_kib = object.number("memory_mib", mib_limit) * 1024;
     out.vcpus = static_cast<unsigned>(object.number("vcpus", measure::xen_max_vcpus));
-    out.online = object.has("online") ? measure::parse_vcpu_set(object.string("online", 1024), object.what() + ": online") : measure::first_vcpus(out.vcpus);
+    out.online =
+        object.has("online") ? measure::parse_vcpu_set(object.string("online", 1024), object.what() + ": online") : measure::first_vcpus(out.vcpus);
     if (object.has("cmdline")) out.cmdline = checked_text(object, "cmdline", cmdline_limit_bytes);
     const auto text_of = [](const std::optional<Path>& path) { return path ? std::optional{path->string()} : std::nullopt; };
     out.kernel = text_of(files.kernel);
@@ -77,9 +79,12 @@ struct FileKey {
     std::string_view key;
     std::optional<Path> XenRecipe::Files::*member;
 };
-constexpr std::array file_keys{FileKey{"kernel", &XenRecipe::Files::kernel},         FileKey{"ramdisk", &XenRecipe::Files::ramdisk},
-                               FileKey{"hvmloader", &XenRecipe::Files::hvmloader},   FileKey{"firmware", &XenRecipe::Files::firmware},
-                               FileKey{"acpi_firmware", &XenRecipe::Files::acpi_firmware}, FileKey{"smbios_firmware", &XenRecipe::Files::smbios_firmware}};
+constexpr std::array file_keys{FileKey{"kernel", &XenRecipe::Files::kernel},
+                               FileKey{"ramdisk", &XenRecipe::Files::ramdisk},
+                               FileKey{"hvmloader", &XenRecipe::Files::hvmloader},
+                               FileKey{"firmware", &XenRecipe::Files::firmware},
+                               FileKey{"acpi_firmware", &XenRecipe::Files::acpi_firmware},
+                               FileKey{"smbios_firmware", &XenRecipe::Files::smbios_firmware}};
 
 /// One file of the guest: what it is for, and where it is.
 struct Needed {
@@ -91,13 +96,15 @@ struct Needed {
 /// Which files this guest is made of. A file of the host that the configuration does not name must be named by the recipe.
 std::vector<Needed> needed(const XenRecipe& recipe, const XenGuestConfig& config, const Path& base) {
     std::vector<Needed> out;
-    const auto want = [&](std::optional<measure::XenFile> measure::XenFiles::*member, std::string_view what, const std::optional<Path>& own, const std::optional<std::string>& configured,
-                          bool is_needed) {
+    const auto want = [&](std::optional<measure::XenFile> measure::XenFiles::*member, std::string_view what, const std::optional<Path>& own,
+                          const std::optional<std::string>& configured, bool is_needed) {
         if (!is_needed) {
-            if (own && recipe.source != XenRecipe::Source::inline_guest) throw Error{Fault::usage, fmt::format("Xen guest: {} is given, and the configuration has none", what)};
+            if (own && recipe.source != XenRecipe::Source::inline_guest)
+                throw Error{Fault::usage, fmt::format("Xen guest: {} is given, and the configuration has none", what)};
             return;
         }
-        if (!own && !configured) throw Error{Fault::usage, fmt::format("Xen guest: {} is not given, and the configuration does not say which file it is", what)};
+        if (!own && !configured)
+            throw Error{Fault::usage, fmt::format("Xen guest: {} is not given, and the configuration does not say which file it is", what)};
         out.push_back({.member = member, .what = what, .path = base / (own ? *own : Path{*configured})});
     };
     const bool pvh = config.type == XenGuestType::pvh;
@@ -142,7 +149,8 @@ XenRecipe XenRecipe::from_json(json::Object object) {
     if (out.source == Source::inline_guest) within(object.what(), [&] { measure::check(out.guest); });
     if (object.has("acpi_reference")) out.acpi_reference = path_at(object, "acpi_reference");
     if (object.has("xen_version")) out.xen_version = measure::XenVersion::parse(object.string("xen_version", 64), object.what() + ": xen_version");
-    if (object.has("page_order")) out.order = choice(object, "page_order", std::array{measure::XenOrder::ascending_gfn, measure::XenOrder::vates_2025});
+    if (object.has("page_order"))
+        out.order = choice(object, "page_order", std::array{measure::XenOrder::ascending_gfn, measure::XenOrder::vates_2025});
     if (object.has("build")) out.build = choice(object, "build", std::array{measure::XenBuild::first, measure::XenBuild::later});
     object.done();
     return out;
@@ -187,18 +195,22 @@ XenPrediction predict(const XenRecipe& recipe, const Path& base) {
         if (!pvh) throw Error{Fault::usage, "Xen guest: an ACPI reference is given for an HVM guest, which makes its own tables as it runs"};
         const Path path = base / *recipe.acpi_reference;
         const std::string what = printable(path.string(), path_limit_bytes);
-        acpi = measure::AcpiReference::from_json(json::parse(read_text(path, measure::AcpiReference::limit_bytes), what, {.bytes = measure::AcpiReference::limit_bytes}), what);
+        acpi = measure::AcpiReference::from_json(
+            json::parse(read_text(path, measure::AcpiReference::limit_bytes), what, {.bytes = measure::AcpiReference::limit_bytes}), what);
     }
     if (!pvh && !recipe.xen_version) throw Error{Fault::usage, "Xen guest: the version of Xen is missing"};
     if (pvh && recipe.build == measure::XenBuild::later && !acpi) throw Error{Fault::usage, "Xen guest: the ACPI reference is missing"};
-    if (!pvh && recipe.build == measure::XenBuild::later) throw Error{Fault::usage, "Xen guest: a later build is a PVH guest's, and this is an HVM guest"};
+    if (!pvh && recipe.build == measure::XenBuild::later)
+        throw Error{Fault::usage, "Xen guest: a later build is a PVH guest's, and this is an HVM guest"};
     out.version = recipe.xen_version ? *recipe.xen_version : acpi ? acpi->xen_version : measure::XenVersion{};
     measure::XenFiles files;
     for (const Needed& one : needed(recipe, out.config, base)) {
         out.mapped.emplace_back(one.path);
         files.*one.member = measure::XenFile{.bytes = out.mapped.back().bytes(), .name = printable(one.path.string(), path_limit_bytes)};
     }
-    if (pvh && !acpi && !recipe.xen_version) throw Error{Fault::usage, "Xen guest: the ACPI reference is missing", "take one from a paused guest with sevctl reference capture, or import one"};
+    if (pvh && !acpi && !recipe.xen_version)
+        throw Error{Fault::usage, "Xen guest: the ACPI reference is missing",
+                    "take one from a paused guest with sevctl reference capture, or import one"};
     out.image = measure::predict_xen(out.config, files, out.version, acpi ? &*acpi : nullptr);
     if (recipe.build == measure::XenBuild::later) out.image = std::move(*out.image.later_build());
     return out;

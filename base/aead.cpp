@@ -41,7 +41,8 @@ std::optional<SecretBytes> aead_open(const AeadKey& key, ByteView context, ByteV
     int written = 0;
     openssl::must(EVP_DecryptInit_ex2(cipher.get(), EVP_aes_256_gcm(), key.reveal().data(), nonce.data(), nullptr), "EVP_DecryptInit_ex2");
     openssl::must(EVP_DecryptUpdate(cipher.get(), nullptr, &written, context.data(), length_of(context.size())), "EVP_DecryptUpdate");
-    openssl::must(EVP_DecryptUpdate(cipher.get(), plain.writable().data(), &written, cipher_text.data(), length_of(cipher_text.size())), "EVP_DecryptUpdate");
+    openssl::must(EVP_DecryptUpdate(cipher.get(), plain.writable().data(), &written, cipher_text.data(), length_of(cipher_text.size())),
+                  "EVP_DecryptUpdate");
     openssl::must(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_SET_TAG, tag_size, tag.data()), "EVP_CTRL_AEAD_SET_TAG");
     ByteArray<tag_size> rest{};
     if (EVP_DecryptFinal_ex(cipher.get(), rest.data(), &written) != 1) return std::nullopt;

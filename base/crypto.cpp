@@ -62,7 +62,8 @@ Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts) {
     if (!hmac) openssl::failed("EVP_MAC_fetch");
     const auto context = owned(EVP_MAC_CTX_new(hmac), "EVP_MAC_CTX_new");
     std::string digest_name = "SHA256";
-    const std::array<OSSL_PARAM, 2> params{OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name.data(), 0), OSSL_PARAM_construct_end()};
+    const std::array<OSSL_PARAM, 2> params{OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name.data(), 0),
+                                           OSSL_PARAM_construct_end()};
     must(EVP_MAC_init(context.get(), key.data(), key.size(), params.data()), "EVP_MAC_init");
     for (const ByteView part : parts) must(EVP_MAC_update(context.get(), part.data(), part.size()), "EVP_MAC_update");
     Digest out{};

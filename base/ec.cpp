@@ -82,7 +82,8 @@ Openssl<EVP_PKEY> private_key(const BIGNUM* scalar, const P384Point& public_poin
     const auto encoded = uncompressed(public_point);
     if (!builder) failed("OSSL_PARAM_BLD_new");
     must(OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, SN_secp384r1, 0), "OSSL_PARAM_BLD_push_utf8_string");
-    must(OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, encoded.data(), encoded.size()), "OSSL_PARAM_BLD_push_octet_string");
+    must(OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, encoded.data(), encoded.size()),
+         "OSSL_PARAM_BLD_push_octet_string");
     must(OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_PRIV_KEY, scalar), "OSSL_PARAM_BLD_push_BN");
     const Ec<OSSL_PARAM> params{OSSL_PARAM_BLD_to_param(builder.get())};
     if (!params) failed("OSSL_PARAM_BLD_to_param");
@@ -126,7 +127,8 @@ Openssl<EVP_PKEY> decode_private(ByteView text, const char* form, std::string_vi
     ERR_clear_error();
     Openssl<EVP_PKEY> owned_key{key};
     if (!decoded || !owned_key) throw Error{Fault::malformed, fmt::format("{}: no EC private key in {} form", what, form)};
-    if (left != 0 && form == std::string_view{"DER"}) throw Error{Fault::malformed, fmt::format("{}: {} bytes after the private key, want none", what, left)};
+    if (left != 0 && form == std::string_view{"DER"})
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes after the private key, want none", what, left)};
     std::array<char, 64> group{};
     std::size_t length = 0;
     if (EVP_PKEY_get_group_name(owned_key.get(), group.data(), group.size(), &length) != 1 || std::string_view{group.data()} != SN_secp384r1)

@@ -39,16 +39,19 @@ template <class Buffer>
 Buffer read_into(const Path& path, std::size_t limit_bytes) {
     const OpenFile file = open_regular(path);
     if (file.size_bytes > limit_bytes)
-        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", printable(path.string(), 4096), file.size_bytes, limit_bytes)};
+        throw Error{Fault::malformed,
+                    fmt::format("{}: {} bytes, more than the limit of {}", printable(path.string(), 4096), file.size_bytes, limit_bytes)};
     Buffer buffer(static_cast<std::size_t>(file.size_bytes));
     std::span<std::uint8_t> out;
     if constexpr (std::is_same_v<Buffer, SecretBytes>)
         out = buffer.writable();
     else
         out = buffer;
-    if (read_some(file.fd, path, out) != out.size()) throw Error{Fault::system, fmt::format("{}: shrank while it was read", printable(path.string(), 4096))};
+    if (read_some(file.fd, path, out) != out.size())
+        throw Error{Fault::system, fmt::format("{}: shrank while it was read", printable(path.string(), 4096))};
     std::uint8_t beyond = 0;
-    if (read_some(file.fd, path, {&beyond, 1}) != 0) throw Error{Fault::system, fmt::format("{}: grew while it was read", printable(path.string(), 4096))};
+    if (read_some(file.fd, path, {&beyond, 1}) != 0)
+        throw Error{Fault::system, fmt::format("{}: grew while it was read", printable(path.string(), 4096))};
     return buffer;
 }
 
@@ -95,7 +98,8 @@ void put_in_place(const Path& temporary, const Path& target, Existing existing) 
     ::unlink(temporary.c_str());
     if (result == 0) return;
     if (why == EEXIST)
-        throw Error{Fault::usage, fmt::format("{}: exists already, and is left as it is", printable(target.string(), 4096)), "name another file, or add --force to replace it"};
+        throw Error{Fault::usage, fmt::format("{}: exists already, and is left as it is", printable(target.string(), 4096)),
+                    "name another file, or add --force to replace it"};
     system_error(target, "create", why);
 }
 
@@ -181,7 +185,8 @@ void FileSet::stage(const Path& path, ByteView bytes, Visibility visibility) {
     // said before anything is written, though only put_in_place can say it for certain
     struct stat status {};
     if (existing_ == Existing::refuse && ::lstat(path.c_str(), &status) == 0)
-        throw Error{Fault::usage, fmt::format("{}: exists already, and is left as it is", printable(path.string(), 4096)), "name another file, or add --force to replace it"};
+        throw Error{Fault::usage, fmt::format("{}: exists already, and is left as it is", printable(path.string(), 4096)),
+                    "name another file, or add --force to replace it"};
     staged_.push_back({path, write_temporary(path, bytes, visibility)});
 }
 

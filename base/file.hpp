@@ -68,7 +68,8 @@ enum class Existing { refuse, replace };
 enum class Visibility { secret, readable }; // mode 0600, or 0644 less the umask
 
 /// Writes a file so that it is there whole or not at all: a temporary file beside it, fsync, then link (refuse) or rename (replace).
-/// Error{Fault::usage} "PATH exists already" with a hint when `existing` is refuse; Error{Fault::system} otherwise; in both cases nothing is left behind.
+/// Error{Fault::usage} "PATH exists already" with a hint when `existing` is refuse; Error{Fault::system} otherwise; in both cases nothing is left
+/// behind.
 void write_file(const Path& path, ByteView bytes, Visibility visibility, Existing existing);
 
 /// Several files that appear together: contents are all staged beside their targets first, then committed one by one in order;

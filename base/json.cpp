@@ -88,7 +88,8 @@ private:
 } // namespace
 
 Value parse(std::string_view text, std::string_view what, Limits limits) {
-    if (text.size() > limits.bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes of JSON, more than the limit of {}", what, text.size(), limits.bytes)};
+    if (text.size() > limits.bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes of JSON, more than the limit of {}", what, text.size(), limits.bytes)};
     if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) throw Error{Fault::malformed, fmt::format("{}: empty, want JSON", what)};
     Builder builder{what, limits.depth};
     if (!Value::sax_parse(text, &builder)) throw Error{Fault::malformed, fmt::format("{}: not JSON", what)};

@@ -86,7 +86,8 @@ RsaKey RsaKey::from_der(ByteView der, std::string_view what) {
 
 RsaPublicKey RsaKey::public_key() const {
     const auto size_bytes = static_cast<std::size_t>(EVP_PKEY_get_size(key_.get()));
-    return {.modulus = big_endian(key_.get(), OSSL_PKEY_PARAM_RSA_N, size_bytes), .exponent = big_endian(key_.get(), OSSL_PKEY_PARAM_RSA_E, size_bytes)};
+    return {.modulus = big_endian(key_.get(), OSSL_PKEY_PARAM_RSA_N, size_bytes),
+            .exponent = big_endian(key_.get(), OSSL_PKEY_PARAM_RSA_E, size_bytes)};
 }
 
 Bytes RsaKey::sign_pss(Hash which, ByteView digest) const {

@@ -64,7 +64,9 @@ std::span<const std::string> Arguments::all(std::string_view name) const {
     return values ? std::span<const std::string>{*values} : std::span<const std::string>{};
 }
 
-std::uint64_t Arguments::number(std::string_view name, std::uint64_t min, std::uint64_t max) const { return parse_number(text(name), name, min, max); }
+std::uint64_t Arguments::number(std::string_view name, std::uint64_t min, std::uint64_t max) const {
+    return parse_number(text(name), name, min, max);
+}
 
 std::optional<std::uint64_t> Arguments::number_if(std::string_view name, std::uint64_t min, std::uint64_t max) const {
     return has(argument(name).name) ? std::optional{number(name, min, max)} : std::nullopt;

@@ -61,7 +61,8 @@ struct Argument {
     constexpr bool positional() const { return !name.starts_with('-'); }
     constexpr bool takes_value() const { return kind != Kind::flag; }
     constexpr bool reads_file() const {
-        return kind == Kind::input || kind == Kind::input_or_text || kind == Kind::labelled_input || kind == Kind::placed_input || kind == Kind::update;
+        return kind == Kind::input || kind == Kind::input_or_text || kind == Kind::labelled_input || kind == Kind::placed_input ||
+               kind == Kind::update;
     }
     constexpr bool writes_file() const { return kind == Kind::output || kind == Kind::update || kind == Kind::output_prefix; }
 };

@@ -19,7 +19,8 @@ Offer offer(const Argument& argument) {
 
 Offer positional_offer(const Command& command) {
     for (const Argument& argument : command.arguments)
-        if (argument.positional() && !argument.hidden && offer(argument) != Offer::nothing && offer(argument) != Offer::program) return offer(argument);
+        if (argument.positional() && !argument.hidden && offer(argument) != Offer::nothing && offer(argument) != Offer::program)
+            return offer(argument);
     return Offer::nothing;
 }
 

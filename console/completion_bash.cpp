@@ -6,7 +6,9 @@
 namespace sev::cli::shells {
 namespace {
 
-std::string names_of(const Argument& argument) { return argument.letter ? fmt::format("{}|-{}", argument.name, argument.letter) : std::string{argument.name}; }
+std::string names_of(const Argument& argument) {
+    return argument.letter ? fmt::format("{}|-{}", argument.name, argument.letter) : std::string{argument.name};
+}
 
 /// The function of the script that offers an argument's values.
 std::string call(Offer what, std::string_view words, const std::string& function) {
@@ -42,8 +44,9 @@ std::string branch(const Command& command, const std::string& function) {
     }
     if (!values.empty()) values = fmt::format("        case $prev in\n{}        esac\n", values);
     if (other_program) values = fmt::format("        {}_program && return\n", function) + values;
-    return fmt::format("    {})\n{}        if [[ $cur == -* ]]; then\n            {}_offer -W '{}'\n        else\n            {}\n        fi ;;\n", hyphenated(command.name), values,
-                       function, options_of(command), call(positional_offer(command), positional_choices(command), function));
+    return fmt::format("    {})\n{}        if [[ $cur == -* ]]; then\n            {}_offer -W '{}'\n        else\n            {}\n        fi ;;\n",
+                       hyphenated(command.name), values, function, options_of(command),
+                       call(positional_offer(command), positional_choices(command), function));
 }
 
 } // namespace
@@ -126,7 +129,8 @@ std::string bash(const Program& program) {
 }}
 complete -F {1} {0}
 )",
-                             program.name, function, joined(firsts), seconds, seconds.empty() ? "''" : joined(names_of_two_words(program), "|"), branches);
+                             program.name, function, joined(firsts), seconds, seconds.empty() ? "''" : joined(names_of_two_words(program), "|"),
+                             branches);
 }
 
 } // namespace sev::cli::shells

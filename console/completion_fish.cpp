@@ -94,7 +94,8 @@ std::string fish(const Program& program) {
         std::string place = fmt::format("{}_in {}", function, hyphenated(command->name));
         for (const Argument& argument : command->arguments) {
             if (argument.kind != Kind::program) continue;
-            commands += fmt::format("{} -n {} -a '({}_program)'\n", complete, text(fmt::format("{}; and {}_after_dashes", place, function)), function);
+            commands +=
+                fmt::format("{} -n {} -a '({}_program)'\n", complete, text(fmt::format("{}; and {}_after_dashes", place, function)), function);
             place += fmt::format("; and not {}_after_dashes", function);
             other_program = true;
         }

@@ -41,17 +41,21 @@ std::string branch(const Command& command, const std::string& function) {
         }
         if (argument.positional()) {
             // several of them may come, or none: each position is told as optional, so that what is missing is the parser's to say
-            specifications += fmt::format("                {} \\\n", single_quoted(fmt::format("{}{}", argument.repeated ? "*" : ":", value(argument))));
+            specifications +=
+                fmt::format("                {} \\\n", single_quoted(fmt::format("{}{}", argument.repeated ? "*" : ":", value(argument))));
             continue;
         }
-        const std::string long_spelling = fmt::format("{}{}[{}]{}", argument.name, argument.takes_value() ? "=" : "", escaped(argument.help), value(argument));
+        const std::string long_spelling =
+            fmt::format("{}{}[{}]{}", argument.name, argument.takes_value() ? "=" : "", escaped(argument.help), value(argument));
         if (!argument.letter) {
             specifications += fmt::format("                {} \\\n", single_quoted((argument.repeated ? "*" : "") + long_spelling));
             continue;
         }
         const std::string once = argument.repeated ? "*" : fmt::format("(-{} {})", argument.letter, argument.name);
-        const std::string short_spelling = fmt::format("-{}{}[{}]{}", argument.letter, argument.takes_value() ? "+" : "", escaped(argument.help), value(argument));
-        specifications += fmt::format("                {} \\\n                {} \\\n", single_quoted(once + long_spelling), single_quoted(once + short_spelling));
+        const std::string short_spelling =
+            fmt::format("-{}{}[{}]{}", argument.letter, argument.takes_value() ? "+" : "", escaped(argument.help), value(argument));
+        specifications +=
+            fmt::format("                {} \\\n                {} \\\n", single_quoted(once + long_spelling), single_quoted(once + short_spelling));
     }
     return out + fmt::format("            _arguments \\\n{}                '--help[Show help.]' ;;\n", specifications);
 }
@@ -69,7 +73,8 @@ std::string zsh(const Program& program) {
         }
         list += fmt::format("        {}\n", single_quoted(fmt::format("{}:{}", first, escaped(joined(second, ", ")))));
         std::string described;
-        for (const std::string& word : second) described += fmt::format(" {}", single_quoted(fmt::format("{}:{}", word, escaped(program.find(first + "-" + word)->summary))));
+        for (const std::string& word : second)
+            described += fmt::format(" {}", single_quoted(fmt::format("{}:{}", word, escaped(program.find(first + "-" + word)->summary))));
         seconds += fmt::format("            {}) list=({} ) && _describe command list ;;\n", first, described);
     }
     for (const Command* command : shown(program)) {

@@ -46,7 +46,8 @@ std::string tag(const Argument& argument) {
 std::string body(std::string_view text) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool sentence_ends = text[i] == ' ' && i > 0 && text[i - 1] == '.' && i + 1 < text.size() && std::isupper(static_cast<unsigned char>(text[i + 1]));
+        const bool sentence_ends =
+            text[i] == ' ' && i > 0 && text[i - 1] == '.' && i + 1 < text.size() && std::isupper(static_cast<unsigned char>(text[i + 1]));
         out += sentence_ends ? '\n' : text[i];
     }
     return roff(out) + "\n";
@@ -111,7 +112,8 @@ Options before the command:
 
 std::string manual_page(const Program& program) {
     std::string out = head(program);
-    for (const GlobalOption& option : global_options()) out += fmt::format(".It Fl {} , Fl {}\n{}", option.letter, quoted(option.name.substr(1)), body(option.help));
+    for (const GlobalOption& option : global_options())
+        out += fmt::format(".It Fl {} , Fl {}\n{}", option.letter, quoted(option.name.substr(1)), body(option.help));
     out += ".El\n.Sh COMMANDS\n";
     for (const Command* command : program.commands) {
         if (command->hidden) continue;

@@ -110,7 +110,8 @@ int run(const Program& program, int argc, char** argv, bool& quiet) {
         keep_memory_private();
         blank_secrets(*command, argc, argv);
     }
-    Console console{program.name, quiet, std::ranges::find(command->arguments, "--json", &Argument::name) != command->arguments.end() && arguments->has("--json")};
+    Console console{program.name, quiet,
+                    std::ranges::find(command->arguments, "--json", &Argument::name) != command->arguments.end() && arguments->has("--json")};
     const Answer answer = command->run(*arguments, console);
     console.finish();
     return static_cast<int>(answer);

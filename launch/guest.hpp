@@ -29,12 +29,13 @@ struct GuestSlot {
 /// One guest that is being launched, whatever it is made of: files in this process, or a paused Xen domain. Owned and pinned by the launch.
 ///
 /// Who calls what, when: one launch is driven by one thread, and all of the calls below but `destroy` come from it, in this order:
-///   descriptor, parts, vmsas, locate (any number of times) → LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE → the owner is asked, which may take
-///   minutes → recheck → slot, locate → LAUNCH_SECRET, LAUNCH_FINISH → recheck again → run. After `run` only `alive`, read_as_host and `destroy` are called.
-/// `destroy` may come at any time after construction, from the same thread, or from another once the launch's thread has ended. Destructors do not destroy the guest:
-/// a daemon that stops leaves running guests alone.
-/// Memory that `locate` names stays visible to the PSP, at the same addresses, until the object dies.
-/// Every call may throw Error{Fault::system} when the guest is gone or not what it was; the launch is then given up and `destroy` called.
+///   descriptor, parts, vmsas, locate (any number of times) → LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE → the owner is asked, which may
+///   take minutes → recheck → slot, locate → LAUNCH_SECRET, LAUNCH_FINISH → recheck again → run. After `run` only `alive`, read_as_host and `destroy`
+///   are called.
+/// `destroy` may come at any time after construction, from the same thread, or from another once the launch's thread has ended. Destructors do not
+/// destroy the guest: a daemon that stops leaves running guests alone. Memory that `locate` names stays visible to the PSP, at the same addresses,
+/// until the object dies. Every call may throw Error{Fault::system} when the guest is gone or not what it was; the launch is then given up and
+/// `destroy` called.
 class Guest : public GuestMemory {
 public:
     /// In the order in which they are loaded and measured; canonical for the guest's kind. Not empty.
@@ -45,7 +46,8 @@ public:
     virtual std::optional<GuestSlot> slot(std::string_view name) const = 0;
     /// What is about to be loaded, hashed from guest memory as it is now. Called once, before LAUNCH_START.
     virtual attest::LaunchDescriptor descriptor() const = 0;
-    /// The guest is still the one that was measured and nobody has let it run: same identity, still paused, no more vCPUs or memory. Throws otherwise.
+    /// The guest is still the one that was measured and nobody has let it run: same identity, still paused, no more vCPUs or memory. Throws
+    /// otherwise.
     virtual void recheck() = 0;
     /// Lets it run. Once, after LAUNCH_FINISH.
     virtual void run() = 0;
@@ -78,8 +80,8 @@ public:
     virtual std::unique_ptr<Guest> open(const json::Value& guest) = 0;
     /// A guest that was let run by an earlier run of this program, by its journaled identity; nullptr when it is gone.
     virtual std::unique_ptr<Guest> adopt(const json::Value& identity) = 0;
-    /// Ends a guest of an earlier run that was not let run, by its journaled identity, if it is still there and still the same one. Says what it found and did,
-    /// in a few words ("domain 7 was destroyed", "nothing was left of it"). Throws when it may still be there.
+    /// Ends a guest of an earlier run that was not let run, by its journaled identity, if it is still there and still the same one. Says what it
+    /// found and did, in a few words ("domain 7 was destroyed", "nothing was left of it"). Throws when it may still be there.
     virtual std::string destroy_leftover(const json::Value& identity) = 0;
 };
 

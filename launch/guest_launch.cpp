@@ -14,18 +14,27 @@ psp::Asid taken(AsidPool& asids, bool es, psp::Firmware& firmware) {
 
 } // namespace
 
-GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, Guest& guest, const attest::SessionOffer& offer, psp::Build build, EvidenceKind kind, const Observer& observer)
+GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, Guest& guest, const attest::SessionOffer& offer, psp::Build build,
+                         EvidenceKind kind, const Observer& observer)
     : GuestLaunch{firmware, asids, taken(asids, offer.policy.wants_es(), firmware), guest, offer, build, kind, observer} {}
 
-GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, Guest& guest, const attest::SessionOffer& offer, psp::Build build, EvidenceKind kind, const Observer& observer,
-                         const Gate& gate)
+GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, Guest& guest, const attest::SessionOffer& offer, psp::Build build,
+                         EvidenceKind kind, const Observer& observer, const Gate& gate)
     : guest_{guest}, firmware_{firmware} {
     const bool es = offer.policy.wants_es();
     psp::LaunchStart start{.policy = offer.policy, .share_with = {}, .godh = std::nullopt, .session = offer.session};
     try {
-        if (es && guest.vmsas().empty()) throw Error{Fault::usage, "policy asks for SEV-ES, and the image layout has no vCPUs", "set vcpus, vmsa_profile and cpu in the layout"};
-        if (!es && !guest.vmsas().empty()) throw Error{Fault::usage, "the image layout has vCPUs with SEV-ES register state, and the policy does not ask for SEV-ES", "set the policy's ES bit, or vcpus to 0"};
-        evidence_ = {.session_id = offer.session_id, .launch_name = offer.launch_name, .policy = offer.policy, .build = build, .proof = {}, .descriptor = guest.descriptor()};
+        if (es && guest.vmsas().empty())
+            throw Error{Fault::usage, "policy asks for SEV-ES, and the image layout has no vCPUs", "set vcpus, vmsa_profile and cpu in the layout"};
+        if (!es && !guest.vmsas().empty())
+            throw Error{Fault::usage, "the image layout has vCPUs with SEV-ES register state, and the policy does not ask for SEV-ES",
+                        "set the policy's ES bit, or vcpus to 0"};
+        evidence_ = {.session_id = offer.session_id,
+                     .launch_name = offer.launch_name,
+                     .policy = offer.policy,
+                     .build = build,
+                     .proof = {},
+                     .descriptor = guest.descriptor()};
         start.godh = psp::SevCertificate::parse(offer.godh);
         gate(psp::LaunchStart::name);
     } catch (...) {
@@ -33,7 +42,10 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
         throw;
     }
     Started started = Started::start(firmware, asids, asid, start, [&](psp::GuestHandle handle) {
-        observer({.step = "LAUNCH_START", .detail = fmt::format("guest handle {}, policy {}", psp::raw(handle), offer.policy.text()), .handle = handle, .asid = {}});
+        observer({.step = "LAUNCH_START",
+                  .detail = fmt::format("guest handle {}, policy {}", psp::raw(handle), offer.policy.text()),
+                  .handle = handle,
+                  .asid = {}});
         gate(psp::Activate::name);
     });
     observer({.step = "ACTIVATE", .detail = fmt::format("ASID {}", psp::raw(started.asid())), .handle = started.handle(), .asid = started.asid()});
@@ -41,7 +53,8 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
         const GuestPart& part = guest.parts()[i];
         gate(psp::LaunchUpdateData::name);
         started.update_data(guest, part.gpa, part.length_bytes);
-        observer({"LAUNCH_UPDATE_DATA", fmt::format("{}, {} bytes at {:#x}", evidence_.descriptor->regions[i].label, part.length_bytes, psp::raw(part.gpa))});
+        observer({"LAUNCH_UPDATE_DATA",
+                  fmt::format("{}, {} bytes at {:#x}", evidence_.descriptor->regions[i].label, part.length_bytes, psp::raw(part.gpa))});
     }
     if (es) gate(psp::LaunchUpdateVmsa::name);
     for (const psp::SystemAddress page : guest.vmsas()) started.update_vmsa(page);
@@ -61,11 +74,15 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
 psp::Gpa GuestLaunch::place(const attest::SecretPacketMessage& packet) const {
     if (packet.session_id != evidence_.session_id) throw Error{Fault::malformed, "secret packet: is for another session"};
     const auto slot = guest_.slot(packet.slot);
-    if (!slot) throw Error{Fault::malformed, fmt::format("secret packet: slot \"{}\" is not in the image layout", packet.slot), "name it under \"slots\", with gpa and length"};
+    if (!slot)
+        throw Error{Fault::malformed, fmt::format("secret packet: slot \"{}\" is not in the image layout", packet.slot),
+                    "name it under \"slots\", with gpa and length"};
     if (packet.offset_bytes > slot->length_bytes || packet.data.size() > slot->length_bytes - packet.offset_bytes)
-        throw Error{Fault::malformed, fmt::format("secret packet: {} bytes at offset {} do not fit the {} bytes of slot \"{}\"", packet.data.size(), packet.offset_bytes, slot->length_bytes, slot->name)};
+        throw Error{Fault::malformed, fmt::format("secret packet: {} bytes at offset {} do not fit the {} bytes of slot \"{}\"", packet.data.size(),
+                                                  packet.offset_bytes, slot->length_bytes, slot->name)};
     if (packet.gpa && *packet.gpa != slot->gpa + packet.offset_bytes)
-        throw Error{Fault::malformed, fmt::format("secret packet: is for {:#x}, and slot \"{}\" puts it at {:#x}", psp::raw(*packet.gpa), slot->name, psp::raw(slot->gpa + packet.offset_bytes))};
+        throw Error{Fault::malformed, fmt::format("secret packet: is for {:#x}, and slot \"{}\" puts it at {:#x}", psp::raw(*packet.gpa), slot->name,
+                                                  psp::raw(slot->gpa + packet.offset_bytes))};
     return slot->gpa + packet.offset_bytes;
 }
 

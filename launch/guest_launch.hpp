@@ -29,17 +29,19 @@ using attest::EvidenceKind;
 /// The host's part of one guest's launch, between the messages: offer in, evidence out; packets in, running guest out.
 class GuestLaunch {
 public:
-    /// LAUNCH_START, ACTIVATE, all LAUNCH_UPDATE_DATA in the guest's order, LAUNCH_UPDATE_VMSA for each vCPU when the policy has ES, LAUNCH_MEASURE. Throws
-    /// Error{Fault::usage} when policy and guest disagree about SEV-ES; Error{Fault::firmware}; nothing stays in the PSP then, and the same after a throw of observer or gate.
-    GuestLaunch(psp::Firmware& firmware, AsidPool& asids, Guest& guest, const attest::SessionOffer& offer, psp::Build build, EvidenceKind kind, const Observer& observer);
+    /// LAUNCH_START, ACTIVATE, all LAUNCH_UPDATE_DATA in the guest's order, LAUNCH_UPDATE_VMSA for each vCPU when the policy has ES, LAUNCH_MEASURE.
+    /// Throws Error{Fault::usage} when policy and guest disagree about SEV-ES; Error{Fault::firmware}; nothing stays in the PSP then, and the same
+    /// after a throw of observer or gate.
+    GuestLaunch(psp::Firmware& firmware, AsidPool& asids, Guest& guest, const attest::SessionOffer& offer, psp::Build build, EvidenceKind kind,
+                const Observer& observer);
     /// The same with an ASID that was taken from `asids` before; it goes back when this throws.
-    GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, Guest& guest, const attest::SessionOffer& offer, psp::Build build, EvidenceKind kind, const Observer& observer,
-                const Gate& gate = open_gate);
+    GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, Guest& guest, const attest::SessionOffer& offer, psp::Build build,
+                EvidenceKind kind, const Observer& observer, const Gate& gate = open_gate);
     const attest::LaunchEvidence& evidence() const noexcept { return evidence_; }
     psp::GuestHandle handle() const noexcept { return measured_->handle(); }
 
-    /// LAUNCH_SECRET for each packet, then LAUNCH_FINISH. Every packet is checked against the session and the guest's slots before the first goes in. Throws Error{Fault::malformed}
-    /// for one of another session, an unknown slot, or one that does not fit; the context is destroyed then.
+    /// LAUNCH_SECRET for each packet, then LAUNCH_FINISH. Every packet is checked against the session and the guest's slots before the first goes in.
+    /// Throws Error{Fault::malformed} for one of another session, an unknown slot, or one that does not fit; the context is destroyed then.
     Running release(const std::vector<attest::SecretPacketMessage>& packets, const Observer& observer, const Gate& gate = open_gate) &&;
     /// Not trusted: DEACTIVATE, DECOMMISSION, WBINVD, DF_FLUSH.
     void destroy(const Observer& observer) &&;

@@ -20,7 +20,8 @@ public:
     GuestMemory(const GuestMemory&) = delete;
     GuestMemory& operator=(const GuestMemory&) = delete;
     virtual ~GuestMemory() = default;
-    /// Where [start, start + length_bytes) lies, in order, as few runs as there are. Throws Error{Fault::usage} when any byte of it is not guest memory.
+    /// Where [start, start + length_bytes) lies, in order, as few runs as there are. Throws Error{Fault::usage} when any byte of it is not guest
+    /// memory.
     virtual std::vector<Run> locate(psp::Gpa start, std::uint64_t length_bytes) const = 0;
     /// What the host sees there: ciphertext once the PSP has encrypted it. Throws like `locate`.
     virtual void read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const = 0;

@@ -38,9 +38,11 @@ ImageGuest::ImageGuest(const ImageLayout& layout, psp::PageSource& pages) : layo
         if (file.bytes().empty()) throw Error{Fault::malformed, what + ": empty, want at least 1 byte"};
         const std::uint64_t length = part.length_bytes.value_or(round_up(file.bytes().size(), 16));
         if (length > ImageLayout::part_limit_bytes || file.bytes().size() > length)
-            throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than {}", what, file.bytes().size(), std::min(length, ImageLayout::part_limit_bytes))};
+            throw Error{Fault::malformed,
+                        fmt::format("{}: {} bytes, more than {}", what, file.bytes().size(), std::min(length, ImageLayout::part_limit_bytes))};
         for (const auto& other : pieces_)
-            if (other->overlaps(psp::raw(part.gpa), length)) throw Error{Fault::malformed, fmt::format("{}: overlaps the part at {:#x}", what, psp::raw(other->gpa))};
+            if (other->overlaps(psp::raw(part.gpa), length))
+                throw Error{Fault::malformed, fmt::format("{}: overlaps the part at {:#x}", what, psp::raw(other->gpa))};
         pieces_.push_back(std::make_unique<Piece>(pages, part.gpa, length));
         std::ranges::copy(file.bytes(), pieces_.back()->bytes().begin());
         parts_.push_back({part.gpa, length});
@@ -54,7 +56,8 @@ ImageGuest::ImageGuest(const ImageLayout& layout, psp::PageSource& pages) : layo
         pieces_.push_back(std::make_unique<Piece>(pages, slot.gpa, slot.length_bytes));
     }
     if (layout_.vcpus > 0) {
-        const auto vmsas = measure::qemu_vmsas(measure::vmsa_profile(layout_.vmsa_profile), layout_.vcpus, layout_.cpu, pieces_[part_count - 1]->bytes(), layout_.sev_features);
+        const auto vmsas = measure::qemu_vmsas(measure::vmsa_profile(layout_.vmsa_profile), layout_.vcpus, layout_.cpu,
+                                               pieces_[part_count - 1]->bytes(), layout_.sev_features);
         vmsa_pages_ = std::make_unique<Piece>(pages, psp::Gpa{}, vmsas.size() * page_size);
         for (std::size_t i = 0; i < vmsas.size(); ++i) {
             std::ranges::copy(vmsas[i], vmsa_pages_->bytes().subspan(i * page_size).begin());
@@ -68,7 +71,8 @@ ImageGuest::~ImageGuest() = default;
 const ImageGuest::Piece& ImageGuest::piece_with(psp::Gpa start, std::uint64_t length_bytes) const {
     const auto found = std::ranges::find_if(pieces_, [&](const auto& piece) { return piece->contains(psp::raw(start), length_bytes); });
     if (found == pieces_.end())
-        throw Error{Fault::usage, fmt::format("guest memory [{:#x}, {:#x} + {:#x}): not in any one part of the image", psp::raw(start), psp::raw(start), length_bytes)};
+        throw Error{Fault::usage, fmt::format("guest memory [{:#x}, {:#x} + {:#x}): not in any one part of the image", psp::raw(start),
+                                              psp::raw(start), length_bytes)};
     return **found;
 }
 
@@ -100,10 +104,18 @@ attest::LaunchDescriptor ImageGuest::descriptor() const {
     out.kind = attest::GuestKind::image;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const ByteView bytes = pieces_[i]->bytes();
-        out.regions.push_back({.label = layout_.parts[i].label, .gpa = parts_[i].gpa, .length_bytes = bytes.size(), .sha256 = sha256(bytes), .source = layout_.parts[i].file.filename().string()});
+        out.regions.push_back({.label = layout_.parts[i].label,
+                               .gpa = parts_[i].gpa,
+                               .length_bytes = bytes.size(),
+                               .sha256 = sha256(bytes),
+                               .source = layout_.parts[i].file.filename().string()});
     }
     for (std::size_t i = 0; i < vmsas_.size(); ++i)
-        out.regions.push_back({.label = fmt::format("vmsa {}", i), .gpa = std::nullopt, .length_bytes = page_size, .sha256 = sha256(vmsa_pages_->bytes().subspan(i * page_size, page_size)), .source = layout_.vmsa_profile});
+        out.regions.push_back({.label = fmt::format("vmsa {}", i),
+                               .gpa = std::nullopt,
+                               .length_bytes = page_size,
+                               .sha256 = sha256(vmsa_pages_->bytes().subspan(i * page_size, page_size)),
+                               .source = layout_.vmsa_profile});
     if (layout_.vcpus > 0) {
         out.vcpus = layout_.vcpus;
         out.vmsa_profile = {{.name = layout_.vmsa_profile, .version = measure::vmsa_profile(layout_.vmsa_profile).version}};

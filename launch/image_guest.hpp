@@ -8,11 +8,13 @@
 
 namespace sev::launch {
 
-/// A guest of image files, in memory that it shares with an emulated PSP. Pinned: the PSP holds its addresses. It has no CPU: `run` means that it may.
+/// A guest of image files, in memory that it shares with an emulated PSP. Pinned: the PSP holds its addresses. It has no CPU: `run` means that it
+/// may.
 class ImageGuest final : public Guest {
 public:
-    /// Maps each file and copies it into guest memory. Throws Error{Fault::malformed} for parts that overlap, are empty or do not fit their length, a slot half inside a part,
-    /// and a last part without the SEV-ES reset block that application processors need; Error{Fault::system} for a file that cannot be read.
+    /// Maps each file and copies it into guest memory. Throws Error{Fault::malformed} for parts that overlap, are empty or do not fit their length, a
+    /// slot half inside a part, and a last part without the SEV-ES reset block that application processors need; Error{Fault::system} for a file that
+    /// cannot be read.
     ImageGuest(const ImageLayout& layout, psp::PageSource& pages);
     ~ImageGuest() override;
 

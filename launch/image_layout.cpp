@@ -16,19 +16,26 @@ constexpr std::uint64_t highest_gpa = (std::uint64_t{1} << 52) - 1;
 
 ImagePart part_from_json(const json::Value& value, const std::string& what, const Path& base) {
     json::Object object{value, what};
-    ImagePart part{.label = attest::checked_name(object.string("label"), what + ": label"), .gpa = psp::Gpa{object.number("gpa", highest_gpa)}, .file = base / object.string("file"), .length_bytes = std::nullopt};
+    ImagePart part{.label = attest::checked_name(object.string("label"), what + ": label"),
+                   .gpa = psp::Gpa{object.number("gpa", highest_gpa)},
+                   .file = base / object.string("file"),
+                   .length_bytes = std::nullopt};
     if (object.has("length")) part.length_bytes = object.number("length", ImageLayout::part_limit_bytes);
     if (psp::raw(part.gpa) % 16 != 0) object.refuse("gpa", fmt::format("is {:#x}, want a multiple of 16", psp::raw(part.gpa)));
-    if (part.length_bytes && (*part.length_bytes == 0 || *part.length_bytes % 16 != 0)) object.refuse("length", fmt::format("is {}, want a multiple of 16 above 0", *part.length_bytes));
+    if (part.length_bytes && (*part.length_bytes == 0 || *part.length_bytes % 16 != 0))
+        object.refuse("length", fmt::format("is {}, want a multiple of 16 above 0", *part.length_bytes));
     object.done();
     return part;
 }
 
 ImageSlot slot_from_json(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
-    ImageSlot slot{.name = attest::checked_name(object.string("name"), what + ": name"), .gpa = psp::Gpa{object.number("gpa", highest_gpa)}, .length_bytes = object.number("length", 1U << 20)};
+    ImageSlot slot{.name = attest::checked_name(object.string("name"), what + ": name"),
+                   .gpa = psp::Gpa{object.number("gpa", highest_gpa)},
+                   .length_bytes = object.number("length", 1U << 20)};
     if (psp::raw(slot.gpa) % 16 != 0) object.refuse("gpa", fmt::format("is {:#x}, want a multiple of 16", psp::raw(slot.gpa)));
-    if (slot.length_bytes == 0 || slot.length_bytes % 16 != 0) object.refuse("length", fmt::format("is {}, want a multiple of 16 above 0", slot.length_bytes));
+    if (slot.length_bytes == 0 || slot.length_bytes % 16 != 0)
+        object.refuse("length", fmt::format("is {}, want a multiple of 16 above 0", slot.length_bytes));
     object.done();
     return slot;
 }

@@ -29,8 +29,9 @@ struct ImageSlot {
     friend bool operator==(const ImageSlot&, const ImageSlot&) = default;
 };
 
-/// A guest as a list of files with addresses: needs no hypervisor. JSON, format "xen-sev/image-layout", docs/schemas/image-layout.schema.json; unknown keys are refused.
-/// Parts are loaded in the order in which they stand, then the VMSAs; application processors start where the SEV-ES reset block of the last part says.
+/// A guest as a list of files with addresses: needs no hypervisor. JSON, format "xen-sev/image-layout", docs/schemas/image-layout.schema.json;
+/// unknown keys are refused. Parts are loaded in the order in which they stand, then the VMSAs; application processors start where the SEV-ES reset
+/// block of the last part says.
 struct ImageLayout {
     static constexpr std::string_view format = "xen-sev/image-layout";
     static constexpr std::size_t limit_bytes = 1U << 20;

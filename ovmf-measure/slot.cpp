@@ -28,16 +28,19 @@ Bytes add_ramdisk_slot(ByteView ramdisk, std::uint64_t pages, std::string_view w
         throw Error{Fault::usage, fmt::format("{}: a slot of {} pages, want 1 to {}", what, pages, ramdisk_slot_page_limit)};
     if (ramdisk.empty()) throw Error{Fault::usage, fmt::format("{}: 0 bytes, want a ramdisk", what)};
     if (const auto there = ramdisk_slot_pages(ramdisk))
-        throw Error{Fault::usage, fmt::format("{}: begins with {} zero pages already, want a ramdisk without a slot", what, there), "give the ramdisk that the slot was added to"};
+        throw Error{Fault::usage, fmt::format("{}: begins with {} zero pages already, want a ramdisk without a slot", what, there),
+                    "give the ramdisk that the slot was added to"};
     Bytes out(pages * slot_page_bytes + ramdisk.size());
     std::ranges::copy(ramdisk, out.begin() + static_cast<std::ptrdiff_t>(pages * slot_page_bytes));
     return out;
 }
 
 Bytes make_smbios_slot(std::uint64_t string_bytes) {
-    const std::uint64_t file_bytes = (std::min<std::uint64_t>(string_bytes, SmbiosSlot::limit_bytes) + SmbiosSlot::overhead_bytes + unit_bytes - 1) / unit_bytes * unit_bytes;
+    const std::uint64_t file_bytes =
+        (std::min<std::uint64_t>(string_bytes, SmbiosSlot::limit_bytes) + SmbiosSlot::overhead_bytes + unit_bytes - 1) / unit_bytes * unit_bytes;
     if (file_bytes < SmbiosSlot::least_bytes || file_bytes > SmbiosSlot::limit_bytes)
-        throw Error{Fault::usage, fmt::format("SMBIOS slot for {} bytes: want {} to {}", string_bytes, SmbiosSlot::least_bytes - SmbiosSlot::overhead_bytes - unit_bytes + 1,
+        throw Error{Fault::usage, fmt::format("SMBIOS slot for {} bytes: want {} to {}", string_bytes,
+                                              SmbiosSlot::least_bytes - SmbiosSlot::overhead_bytes - unit_bytes + 1,
                                               SmbiosSlot::limit_bytes - SmbiosSlot::overhead_bytes)};
     Bytes out(file_bytes, static_cast<std::uint8_t>(filler));
     const wire::Span<SmbiosSlot::header_bytes> header{out.data(), SmbiosSlot::header_bytes};

@@ -18,9 +18,9 @@ std::uint64_t ramdisk_slot_pages(ByteView ramdisk);
 /// already; errors name `what`.
 Bytes add_ramdisk_slot(ByteView ramdisk, std::uint64_t pages, std::string_view what);
 
-/// Channel "smbios": a file for xl's smbios_firmware with one SMBIOS structure: u32 length of the structure, then type 11 (OEM strings), its length 5,
-/// handle, count of strings, and strings: each ends with a NUL, the last with two. hvmloader hands it to the guest as it is.
-/// Source: DMTF DSP0134 6.1.3 and 7.12; Xen 4.17.7 docs/man/xl.cfg.5, tools/firmware/hvmloader/smbios.c.
+/// Channel "smbios": a file for xl's smbios_firmware with one SMBIOS structure: u32 length of the structure, then type 11 (OEM strings), its length
+/// 5, handle, count of strings, and strings: each ends with a NUL, the last with two. hvmloader hands it to the guest as it is. Source: DMTF
+/// DSP0134 6.1.3 and 7.12; Xen 4.17.7 docs/man/xl.cfg.5, tools/firmware/hvmloader/smbios.c.
 struct SmbiosSlot {
     static constexpr std::size_t header_bytes = 9;     // length, type, length, handle, count
     static constexpr std::size_t count_at = 8;

@@ -45,8 +45,8 @@ struct RsaCertificateKey {
 /// SEV certificate, version 1: OCA, CEK, PEK, PDH, GODH. 0x824 bytes, little-endian. Source: SEV API (AMD 55766) appendix C.
 /// What parses serialises to the same bytes: undefined usages, algorithms and curves, a version other than 1, and non-zero
 /// reserved bytes at 006h are refused with the offset and the field's name. The reserved bytes after an EC key are kept as they are: signatures cover
-/// them, and virtee's sevctl (0.6.2) leaves in them what its memory held, in every OCA and GODH that it makes. Whether the point is on its curve, and whether usage and algorithm fit
-/// the place in a chain, is not judged here but by `verify_chain`.
+/// them, and virtee's sevctl (0.6.2) leaves in them what its memory held, in every OCA and GODH that it makes. Whether the point is on its curve, and
+/// whether usage and algorithm fit the place in a chain, is not judged here but by `verify_chain`.
 struct SevCertificate {
     static constexpr std::size_t wire_size = 0x824;
     static constexpr std::size_t signed_size = 0x414; // version … end of PUBKEY

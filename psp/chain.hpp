@@ -25,8 +25,8 @@ struct Chain {
 /// its place demands. Throws Error{Fault::malformed} with certificate, offset and field.
 Chain parse_chain(ByteView bytes, std::string_view what);
 
-/// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint), or, with `pinned_cek`, one chip's CEK named
-/// likewise (SevCertificate::fingerprint) by an owner who knows the chip by other means: AMD may not have endorsed it at all.
+/// One root of trust: an ARK named by the SHA-256 fingerprint of its signed bytes (CaCertificate::fingerprint), or, with `pinned_cek`, one chip's CEK
+/// named likewise (SevCertificate::fingerprint) by an owner who knows the chip by other means: AMD may not have endorsed it at all.
 struct Root {
     std::string label;   // "AMD ARK Naples", or what the caller calls it
     Product product;

@@ -18,7 +18,8 @@ constexpr std::uint64_t page_bytes = 4096;
 
 class AnonymousPages final : public Pages {
 public:
-    AnonymousPages(AddressSpace& space, std::uint64_t size_bytes, std::uint64_t align_bytes) : space_{space}, mapped_bytes_{(size_bytes + page_bytes - 1) / page_bytes * page_bytes} {
+    AnonymousPages(AddressSpace& space, std::uint64_t size_bytes, std::uint64_t align_bytes)
+        : space_{space}, mapped_bytes_{(size_bytes + page_bytes - 1) / page_bytes * page_bytes} {
         void* const memory = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) throw Error{Fault::system, fmt::format("guest memory of {} bytes: {}", mapped_bytes_, std::strerror(errno))};
         ::madvise(memory, mapped_bytes_, MADV_DONTDUMP); // a core file is no place for a guest; a kernel that cannot is no reason to stop
@@ -70,6 +71,8 @@ void AddressSpace::detach(SystemAddress at) {
     require(pieces_.erase(raw(at)) == 1, "what is detached was attached at this address");
 }
 
-std::unique_ptr<Pages> AddressSpace::allocate(std::uint64_t size_bytes, std::uint64_t align_bytes) { return std::make_unique<AnonymousPages>(*this, size_bytes, align_bytes); }
+std::unique_ptr<Pages> AddressSpace::allocate(std::uint64_t size_bytes, std::uint64_t align_bytes) {
+    return std::make_unique<AnonymousPages>(*this, size_bytes, align_bytes);
+}
 
 } // namespace sev::psp

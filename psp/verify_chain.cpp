@@ -238,7 +238,8 @@ const Root* pin_of(const Chain& chain, const std::vector<Root>& roots) {
 /// No signer may fill a slot: with nothing to verify it, it would be bytes that no check covers.
 void check_pinned_cek(Report& report, const SevCertificate& cek, const Root& pin) {
     report.present("cek", Usage::cek, true);
-    report.add("cek", "pinned", true, fmt::format("endorsement: pinned by the owner as \"{}\", not AMD's; the CEK's fingerprint is {}", pin.label, hex(pin.fingerprint)));
+    report.add("cek", "pinned", true,
+               fmt::format("endorsement: pinned by the owner as \"{}\", not AMD's; the CEK's fingerprint is {}", pin.label, hex(pin.fingerprint)));
     const Place place{"cek", Usage::cek, Algorithm::ecdsa_sha256, {}};
     sev_fields(report, place, cek);
     slots(report, place, cek);

@@ -14,7 +14,11 @@ namespace {
 
 constexpr std::size_t columns = 80;
 constexpr std::array arguments{
-    Argument{.name = "--product", .kind = Kind::choice, .metavar = "PRODUCT", .help = "The platform's product. Unknown: whatever depends on it applies.", .choices = "naples|rome|milan|genoa|turin"},
+    Argument{.name = "--product",
+             .kind = Kind::choice,
+             .metavar = "PRODUCT",
+             .help = "The platform's product. Unknown: whatever depends on it applies.",
+             .choices = "naples|rome|milan|genoa|turin"},
     Argument{.name = "--build", .metavar = "VERSION", .help = "The platform's firmware, such as 0.17.48 (sevctl show version)."},
     Argument{.name = "--policy", .kind = Kind::number, .metavar = "POLICY", .help = "The guest policy, decimal or 0x-hexadecimal."},
     Argument{.name = "--emulated", .kind = Kind::flag, .help = "The platform is an emulated PSP."},
@@ -25,7 +29,9 @@ constexpr std::array arguments{
 std::optional<attest::AdvisorySubject> subject_of(const Arguments& given) {
     if (!given.has("--product") && !given.has("--build") && !given.has("--policy") && !given.has("--emulated")) return std::nullopt;
     for (const std::string_view needed : {"--build", "--policy"})
-        if (!given.has(needed)) throw Error{Fault::usage, fmt::format("{} is missing: which advisories apply depends on it", needed), "sevctl show version prints the build"};
+        if (!given.has(needed))
+            throw Error{Fault::usage, fmt::format("{} is missing: which advisories apply depends on it", needed),
+                        "sevctl show version prints the build"};
     attest::AdvisorySubject subject;
     if (const auto product = given.text_if("--product")) subject.product = psp::product_named(*product);
     subject.build = psp::Build::parse(given.text("--build"), "--build");
@@ -96,7 +102,8 @@ Answer run(const Arguments& given, Console& console) {
         result["advisories"] = std::move(list);
         console.print(result);
     } else if (subject) {
-        console.print(text + fmt::format("{} of {} known advisories apply, {} of them deny trust (list of {})\n", applying, all.list.size(), failing, all.revised));
+        console.print(text + fmt::format("{} of {} known advisories apply, {} of them deny trust (list of {})\n", applying, all.list.size(), failing,
+                                         all.revised));
     } else {
         console.print(text + fmt::format("{} advisories, list of {}\n", all.list.size(), all.revised));
     }
@@ -108,7 +115,8 @@ Answer run(const Arguments& given, Console& console) {
 const Command advisories_command{
     .name = "advisories",
     .summary = "list the known weaknesses of SEV, or those of one platform and policy",
-    .text = "Lists the advisories that are built in, which a guest owner's verdict is held against. With --build and --policy, and --product where it is known, only those that "
+    .text = "Lists the advisories that are built in, which a guest owner's verdict is held against. With --build and --policy, and --product where "
+            "it is known, only those that "
             "apply; each \"fail\" among them makes a launch untrusted unless the owner's policy accepts it by its id, a \"warn\" is reported.\n\n"
             "Exit status 1: at least one \"fail\" applies. That none applies does not say that none exists: the list is as old as its date.",
     .example = "sevctl advisories --product naples --build 0.17.48 --policy 0x5",

@@ -17,7 +17,9 @@ constexpr std::array arguments{domid_option, reference_store_option, json_option
 Answer run(const Arguments& given, Console& console) {
     LookedAtDomain looked = look_at_domain(given);
     const std::string name = fmt::format("domain {}", looked.state.domid);
-    launch::xen::Prepared prepared{measure::read_libxl_json(looked.domain->config(), name), looked.toolstack->version(), {.hvmloader = {}, .ovmf = {}, .seabios = {}, .references = reference_store(given)}};
+    launch::xen::Prepared prepared{measure::read_libxl_json(looked.domain->config(), name),
+                                   looked.toolstack->version(),
+                                   {.hvmloader = {}, .ovmf = {}, .seabios = {}, .references = reference_store(given)}};
     launch::xen::Capture capture{prepared, *looked.domain, *looked.memory, looked.state.domid};
     const auto differences = capture.differences();
     const measure::XenMeasurement measured = capture.measure();
@@ -32,15 +34,22 @@ Answer run(const Arguments& given, Console& console) {
         result["launch_digest"] = hex(measured.digest);
         result["regions"] = json::Value::array();
         for (const auto& region : measured.regions)
-            result["regions"].push_back({{"label", region.label}, {"gpa", fmt::format("{:#x}", region.gpa.value_or(0))}, {"length", region.length_bytes}, {"sha256", hex(region.sha256)}});
+            result["regions"].push_back({{"label", region.label},
+                                         {"gpa", fmt::format("{:#x}", region.gpa.value_or(0))},
+                                         {"length", region.length_bytes},
+                                         {"sha256", hex(region.sha256)}});
         result["slots"] = json::Value::array();
-        for (const auto& slot : prepared.slots()) result["slots"].push_back({{"name", slot.name}, {"gpa", fmt::format("{:#x}", psp::raw(slot.gpa))}, {"length", slot.length_bytes}});
+        for (const auto& slot : prepared.slots())
+            result["slots"].push_back({{"name", slot.name}, {"gpa", fmt::format("{:#x}", psp::raw(slot.gpa))}, {"length", slot.length_bytes}});
         console.print(result);
         return differences.empty() ? Answer::yes : Answer::no;
     }
     std::string text = fmt::format("{}: launch digest of its pages {}\n", name, hex(measured.digest));
-    for (const auto& region : measured.regions) text += fmt::format("  {:<14} {:>12} {:>10}  {}\n", region.label, fmt::format("{:#x}", region.gpa.value_or(0)), region.length_bytes, hex(region.sha256));
-    for (const auto& slot : prepared.slots()) text += fmt::format("  slot {:<9} {:>12} {:>10}\n", slot.name, fmt::format("{:#x}", psp::raw(slot.gpa)), slot.length_bytes);
+    for (const auto& region : measured.regions)
+        text += fmt::format("  {:<14} {:>12} {:>10}  {}\n", region.label, fmt::format("{:#x}", region.gpa.value_or(0)), region.length_bytes,
+                            hex(region.sha256));
+    for (const auto& slot : prepared.slots())
+        text += fmt::format("  slot {:<9} {:>12} {:>10}\n", slot.name, fmt::format("{:#x}", psp::raw(slot.gpa)), slot.length_bytes);
     for (const std::string& one : differences) text += fmt::format("differs: {}\n", one);
     text += differences.empty() ? "as its configuration says, byte for byte; nothing of it is encrypted\n" : "not what its configuration says\n";
     console.print(text);
@@ -52,8 +61,10 @@ Answer run(const Arguments& given, Console& console) {
 const Command capture_command{
     .name = "capture",
     .summary = "hold a paused Xen domain against what its configuration says",
-    .text = "Predicts the initial memory of a domain from its configuration and files, maps exactly those pages of the paused domain, and compares them byte by byte, and the "
-            "registers of its vCPUs, its memory size and its state. What differs is named by range, page and content. Changes nothing. Exit status 1: something differs.",
+    .text = "Predicts the initial memory of a domain from its configuration and files, maps exactly those pages of the paused domain, and compares "
+            "them byte by byte, and the "
+            "registers of its vCPUs, its memory size and its state. What differs is named by range, page and content. Changes nothing. Exit status "
+            "1: something differs.",
     .example = "sevctl capture --domid 7",
     .arguments = arguments,
     .run = run,

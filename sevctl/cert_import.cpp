@@ -18,11 +18,13 @@ constexpr std::array arguments{
     Argument{.name = "FILE",
              .kind = Kind::input,
              .metavar = "FILE",
-             .help = "ASK and ARK (ask_ark_PRODUCT.cert, or one file each), a CEK signed by AMD, a full chain, or a text of 128 hex digits that names the CEK's chip.",
+             .help = "ASK and ARK (ask_ark_PRODUCT.cert, or one file each), a CEK signed by AMD, a full chain, or a text of 128 hex digits that "
+                     "names the CEK's chip.",
              .required = true,
              .repeated = true,
              .limit_bytes = 16 << 10},
-    Argument{.name = "--id", .metavar = "HEX", .help = "The chip that the CEK belongs to: 128 hex digits. Not needed when the CEK's file is called so."},
+    Argument{
+        .name = "--id", .metavar = "HEX", .help = "The chip that the CEK belongs to: 128 hex digits. Not needed when the CEK's file is called so."},
     root_option,
     endorsement_cache_option,
     json_option,
@@ -81,7 +83,8 @@ void recognise(Found& found, const Path& path, ByteView bytes) {
         if (chain.cek->signature_by(psp::Usage::ask))
             found.ceks.push_back({*chain.cek, file, id_in(path.stem().string())});
         else if (!chain.ask)
-            throw Error{Fault::malformed, fmt::format("{}: its CEK is signed by no ASK: that is the platform's own export, and not AMD's endorsement", file),
+            throw Error{Fault::malformed,
+                        fmt::format("{}: its CEK is signed by no ASK: that is the platform's own export, and not AMD's endorsement", file),
                         "AMD's key server gives the signed CEK by chip id; see sev-relay(1)"};
     } else if (!chain.ask) {
         throw Error{Fault::malformed, fmt::format("{}: no CEK, ASK or ARK in it: nothing that AMD issues", file)};
@@ -109,12 +112,14 @@ std::vector<Authority> authorities_of(const Found& found, const std::vector<psp:
         if (!judged_good) throw Error{Fault::malformed, refusal, "name ASK and ARK together; a root that is not AMD's must be named with --root"};
     }
     for (std::size_t i = 0; i < found.arks.size(); ++i)
-        if (!ark_used[i]) throw Error{Fault::malformed, fmt::format("{}: an ARK without an ASK that it signed", found.arks[i].file), "name ASK and ARK together"};
+        if (!ark_used[i])
+            throw Error{Fault::malformed, fmt::format("{}: an ARK without an ASK that it signed", found.arks[i].file), "name ASK and ARK together"};
     return out;
 }
 
 /// The ASK that signed the CEK: among those imported now, else in the store.
-Authority authority_of(const CekFrom& from, const std::vector<Authority>& imported, const endorsement::Store& store, const std::vector<psp::Root>& roots) {
+Authority authority_of(const CekFrom& from, const std::vector<Authority>& imported, const endorsement::Store& store,
+                       const std::vector<psp::Root>& roots) {
     std::string refusal;
     const auto fits = [&](const Authority& authority) {
         const auto judged = endorsement::judge_cek(from.cek, from.file, authority);
@@ -137,7 +142,8 @@ std::optional<psp::ChipId> id_of(const Found& found, const CekFrom& from, const 
     if (from.id) ids.push_back(*from.id);
     if (ids.empty()) return std::nullopt;
     if (std::ranges::any_of(ids, [&](const psp::ChipId& id) { return id != ids.front(); }))
-        throw Error{Fault::usage, fmt::format("{}: belongs to one chip, and more than one id is given", from.file), "import the CEK of each chip by itself"};
+        throw Error{Fault::usage, fmt::format("{}: belongs to one chip, and more than one id is given", from.file),
+                    "import the CEK of each chip by itself"};
     return ids.front();
 }
 
@@ -145,10 +151,13 @@ Answer run(const Arguments& given, Console& console) {
     const endorsement::Store store = endorsement_store(given);
     const std::vector<psp::Root> roots = trusted_roots(given);
     Found found;
-    for (const std::string& file : given.all("FILE")) recognise(found, file, read_file(file, static_cast<std::size_t>(given.argument("FILE").limit_bytes)));
+    for (const std::string& file : given.all("FILE"))
+        recognise(found, file, read_file(file, static_cast<std::size_t>(given.argument("FILE").limit_bytes)));
     const bool has_id = !found.ids.empty() || given.has("--id");
     if (found.ceks.empty() && has_id) throw Error{Fault::usage, "a chip id is given, but no CEK that it could be about"};
-    if (found.ceks.size() > 1 && has_id) throw Error{Fault::usage, fmt::format("{} CEKs and one chip id: which of them is its?", found.ceks.size()), "import the CEK of each chip by itself"};
+    if (found.ceks.size() > 1 && has_id)
+        throw Error{Fault::usage, fmt::format("{} CEKs and one chip id: which of them is its?", found.ceks.size()),
+                    "import the CEK of each chip by itself"};
 
     // everything is verified before anything is stored
     const std::vector<Authority> authorities = authorities_of(found, roots);
@@ -163,8 +172,13 @@ Answer run(const Arguments& given, Console& console) {
     json::Value stored = json::Value::array();
     std::string text;
     const auto done = [&](std::string_view what, const Authority& authority, const Digest& fingerprint, const Path& file) {
-        stored.push_back({{"what", what}, {"product", psp::name(authority.product())}, {"root", authority.root.label}, {"fingerprint", hex(fingerprint)}, {"file", file.string()}});
-        text += fmt::format("{} of {} ({}):\n    {}\n", what == "ca" ? "ASK and ARK" : "CEK", psp::name(authority.product()), authority.root.label, shown(file));
+        stored.push_back({{"what", what},
+                          {"product", psp::name(authority.product())},
+                          {"root", authority.root.label},
+                          {"fingerprint", hex(fingerprint)},
+                          {"file", file.string()}});
+        text += fmt::format("{} of {} ({}):\n    {}\n", what == "ca" ? "ASK and ARK" : "CEK", psp::name(authority.product()), authority.root.label,
+                            shown(file));
     };
     for (const Authority& authority : authorities) {
         store.put_ca(authority);
@@ -174,7 +188,9 @@ Answer run(const Arguments& given, Console& console) {
         const psp::SevCertificate& cek = ceks[i].first->cek;
         store.put_cek(cek, ids[i]);
         done("cek", ceks[i].second, cek.fingerprint(), ids[i] ? store.cek_path(*ids[i]) : store.cek_path(cek.fingerprint()));
-        if (!ids[i]) console.warn(fmt::format("{}: kept by its key alone, since nothing names its chip; sev-relay looks for a chip's id (--id)", ceks[i].first->file));
+        if (!ids[i])
+            console.warn(
+                fmt::format("{}: kept by its key alone, since nothing names its chip; sev-relay looks for a chip's id (--id)", ceks[i].first->file));
     }
     if (console.json()) {
         json::Value result = result_of(given);
@@ -191,9 +207,12 @@ Answer run(const Arguments& given, Console& console) {
 const Command cert_import_command{
     .name = "cert import",
     .summary = "bring AMD's certificates into the cache, for hosts without a network",
-    .text = "Reads certificates that were fetched elsewhere, verifies them up to AMD's roots (or one that --root names), and stores them where sev-relay would have. "
-            "Files are recognised by content and size: AMD's ask_ark files, single ASK, ARK and signed CEK certificates, the chains that sevctl export --full and sev-tool "
-            "write, all of them binary or base64, and a text of 128 hex digits that names the chip (sev-tool's getid_s0_out.txt). Nothing is stored unless all of it is good.\n\n"
+    .text = "Reads certificates that were fetched elsewhere, verifies them up to AMD's roots (or one that --root names), and stores them where "
+            "sev-relay would have. "
+            "Files are recognised by content and size: AMD's ask_ark files, single ASK, ARK and signed CEK certificates, the chains that sevctl "
+            "export --full and sev-tool "
+            "write, all of them binary or base64, and a text of 128 hex digits that names the chip (sev-tool's getid_s0_out.txt). Nothing is stored "
+            "unless all of it is good.\n\n"
             "No certificate names a chip id; say it with --id, a file of it, or by calling the CEK's file after it.",
     .example = "sevctl cert import ask_ark_naples.cert cek.cert getid_s0_out.txt",
     .arguments = arguments,

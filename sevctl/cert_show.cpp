@@ -30,12 +30,24 @@ struct Entry {
 };
 
 Entry of_note(std::string what, std::string name, const endorsement::MissingNote& note) {
-    return {std::move(what), std::move(name), "missing", {}, {}, {}, fmt::format("{} ({}), asked again after {}", printable(note.reason), printable(note.server), endorsement::text(note.ask_again))};
+    return {std::move(what),
+            std::move(name),
+            "missing",
+            {},
+            {},
+            {},
+            fmt::format("{} ({}), asked again after {}", printable(note.reason), printable(note.server), endorsement::text(note.ask_again))};
 }
 Entry of_cek(std::string what, std::string name, const endorsement::Judged<endorsement::StoredCek>& judged) {
     if (!judged) return {std::move(what), std::move(name), "bad", {}, {}, {}, judged.refusal};
     const auto& authority = judged.value->authority;
-    return {std::move(what), std::move(name), "good", std::string{psp::name(authority.product())}, authority.root.label, hex(judged.value->cek.fingerprint()), {}};
+    return {std::move(what),
+            std::move(name),
+            "good",
+            std::string{psp::name(authority.product())},
+            authority.root.label,
+            hex(judged.value->cek.fingerprint()),
+            {}};
 }
 
 void add_chip(std::vector<Entry>& out, const endorsement::Store& store, const psp::ChipId& id, const std::vector<psp::Root>& roots, Time now) {
@@ -76,7 +88,8 @@ std::vector<Entry> everything(const endorsement::Store& store, const std::vector
 
 std::string line_of(const Entry& entry) {
     const std::string name = entry.name.size() > 20 ? entry.name.substr(0, 16) + "…" : entry.name;
-    if (entry.state == "good") return fmt::format("{:<4} {:<17} good     {}, {}, key {}…\n", entry.what, name, entry.product, entry.root, entry.fingerprint.substr(0, 16));
+    if (entry.state == "good")
+        return fmt::format("{:<4} {:<17} good     {}, {}, key {}…\n", entry.what, name, entry.product, entry.root, entry.fingerprint.substr(0, 16));
     return fmt::format("{:<4} {:<17} {:<8} {}\n", entry.what, name, entry.state, entry.detail);
 }
 
@@ -123,8 +136,10 @@ Answer run(const Arguments& given, Console& console) {
 const Command cert_show_command{
     .name = "cert show",
     .summary = "show which of AMD's certificates are in the cache",
-    .text = "Lists what sev-relay fetched and sevctl cert import brought in: ASK and ARK of each product, and CEKs by chip id, or by key where no id is known. Each is verified "
-            "now: \"good\" names the root it ends at, \"bad\" why it is of no use, \"missing\" until when a server's word is taken that there is none.\n\n"
+    .text = "Lists what sev-relay fetched and sevctl cert import brought in: ASK and ARK of each product, and CEKs by chip id, or by key where no id "
+            "is known. Each is verified "
+            "now: \"good\" names the root it ends at, \"bad\" why it is of no use, \"missing\" until when a server's word is taken that there is "
+            "none.\n\n"
             "Exit status 1: something is bad or missing, or nothing is there.",
     .example = "sevctl cert show",
     .arguments = arguments,

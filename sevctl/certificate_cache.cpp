@@ -28,7 +28,8 @@ endorsement::Store endorsement_store(const Arguments& given) {
 psp::ChipId chip_id_of(std::string_view text, std::string_view what) {
     const auto bytes = try_unhex(text);
     if (!bytes || bytes->size() != std::tuple_size_v<psp::ChipId>)
-        throw Error{Fault::usage, fmt::format("{} is {} ({} characters), want 128 hex digits", what, text.empty() ? "empty" : printable(text, 40), text.size()),
+        throw Error{Fault::usage,
+                    fmt::format("{} is {} ({} characters), want 128 hex digits", what, text.empty() ? "empty" : printable(text, 40), text.size()),
                     "sevctl show identifier prints it"};
     psp::ChipId id{};
     std::ranges::copy(*bytes, id.begin());

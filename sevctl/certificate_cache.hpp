@@ -5,10 +5,11 @@
 
 namespace sev::cli {
 
-inline constexpr Argument endorsement_cache_option{.name = "--cache",
-                                                   .kind = Kind::directory,
-                                                   .metavar = "DIR",
-                                                   .help = "Where sev-relay keeps what it fetched. Default: /var/cache/xen-sev for root, else ~/.cache/xen-sev."};
+inline constexpr Argument endorsement_cache_option{
+    .name = "--cache",
+    .kind = Kind::directory,
+    .metavar = "DIR",
+    .help = "Where sev-relay keeps what it fetched. Default: /var/cache/xen-sev for root, else ~/.cache/xen-sev."};
 
 /// The store that --cache names, or the default one, where sev-relay keeps what it fetches.
 endorsement::Store endorsement_store(const Arguments& given);

@@ -16,10 +16,12 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "WORD",
-             .metavar = "WORD",
-             .help = "A status (BAD_MEASUREMENT, 0x0B), a check of sevctl status (bios-smee) or of a verdict (launch.digest), or an advisory (CVE-2019-9836).",
-             .required = true},
+    Argument{
+        .name = "WORD",
+        .metavar = "WORD",
+        .help =
+            "A status (BAD_MEASUREMENT, 0x0B), a check of sevctl status (bios-smee) or of a verdict (launch.digest), or an advisory (CVE-2019-9836).",
+        .required = true},
     json_option,
 };
 
@@ -41,8 +43,8 @@ std::string section(const CheckPage& page, std::string_view heading) {
 Explanation explain(const CheckPage& page) {
     const std::string_view heading = page.text.substr(2 + page.id.size() + 2); // "# ID: "
     return {"host-check", std::string{page.id},
-            fmt::format("Passes when {}.\n\nWhat is looked at: {}\n\nWhy it fails: {}", heading.substr(0, heading.find('\n')), section(page, "What is looked at"),
-                        section(page, "Why it fails")),
+            fmt::format("Passes when {}.\n\nWhat is looked at: {}\n\nWhy it fails: {}", heading.substr(0, heading.find('\n')),
+                        section(page, "What is looked at"), section(page, "Why it fails")),
             section(page, "What to do")};
 }
 
@@ -53,9 +55,11 @@ std::optional<Explanation> explanation_of(const std::string& word) {
     }
     const auto page = std::ranges::find(check_pages(), std::string_view{word}, &CheckPage::id);
     if (page != check_pages().end()) return explain(*page);
-    if (const CheckText* const text = find_check_text(word)) return Explanation{"check", std::string{text->check}, std::string{text->meaning}, std::string{text->remedy}};
+    if (const CheckText* const text = find_check_text(word))
+        return Explanation{"check", std::string{text->check}, std::string{text->meaning}, std::string{text->remedy}};
     if (const attest::Advisory* const advisory = attest::builtin_advisories().find(word))
-        return Explanation{"advisory", advisory->id, fmt::format("{}: {} (source: {})", advisory->title, advisory->text, advisory->source), advisory->remedy};
+        return Explanation{"advisory", advisory->id, fmt::format("{}: {} (source: {})", advisory->title, advisory->text, advisory->source),
+                           advisory->remedy};
     return std::nullopt;
 }
 
@@ -72,8 +76,10 @@ std::optional<Explanation> explanation_of(const std::string& word) {
     }
     for (const attest::Advisory& advisory : attest::builtin_advisories().list) known.push_back(advisory.id);
     const auto near = near_matches(word, known);
-    throw Error{Fault::usage, fmt::format("{} is neither a status of the SEV API nor a check nor an advisory", word.empty() ? "the empty word" : printable(word)),
-                near.empty() ? "checks are named in the output of sevctl status, sevctl verify and sevctl judge" : fmt::format("did you mean {}?", fmt::join(near, ", "))};
+    throw Error{Fault::usage,
+                fmt::format("{} is neither a status of the SEV API nor a check nor an advisory", word.empty() ? "the empty word" : printable(word)),
+                near.empty() ? "checks are named in the output of sevctl status, sevctl verify and sevctl judge"
+                             : fmt::format("did you mean {}?", fmt::join(near, ", "))};
 }
 
 std::string indented(std::string_view text) {
@@ -98,7 +104,8 @@ Answer run(const Arguments& given, Console& console) {
         console.print(result);
     } else {
         const bool long_text = found->meaning.find("\n\n") != std::string::npos;
-        console.print(fmt::format("{} ({})\n{}{}{}", found->name, found->kind == "host-check" ? "check of sevctl status" : found->kind, indented(found->meaning), long_text ? "\n" : "",
+        console.print(fmt::format("{} ({})\n{}{}{}", found->name, found->kind == "host-check" ? "check of sevctl status" : found->kind,
+                                  indented(found->meaning), long_text ? "\n" : "",
                                   indented(fmt::format("what to do: {}", found->remedy.empty() ? "nothing" : found->remedy))));
     }
     return Answer::yes;

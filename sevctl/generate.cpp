@@ -8,8 +8,17 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "CERT", .kind = Kind::output, .metavar = "CERT", .help = "Where to write the OCA certificate (binary, 2084 bytes).", .required = true},
-    Argument{.name = "KEY", .kind = Kind::output, .metavar = "KEY", .help = "Where to write its private key (DER, mode 0600).", .required = true, .secret = true},
+    Argument{.name = "CERT",
+             .kind = Kind::output,
+             .metavar = "CERT",
+             .help = "Where to write the OCA certificate (binary, 2084 bytes).",
+             .required = true},
+    Argument{.name = "KEY",
+             .kind = Kind::output,
+             .metavar = "KEY",
+             .help = "Where to write its private key (DER, mode 0600).",
+             .required = true,
+             .secret = true},
     force_option,
     json_option,
 };

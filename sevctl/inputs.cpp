@@ -38,14 +38,16 @@ Bytes decode(const Argument& argument, const std::string& text, std::initializer
     if (looks_like_path(text))
         throw Error{Fault::usage, fmt::format("{}: {}: no such file, and not base64 of {} bytes either", argument.name, shown(text), want(sizes))};
     // what may be a mistyped key is not repeated
-    const std::string subject = argument.secret ? std::string{argument.name} : fmt::format("{}: {}", argument.name, text.empty() ? "empty" : printable(text));
+    const std::string subject =
+        argument.secret ? std::string{argument.name} : fmt::format("{}: {}", argument.name, text.empty() ? "empty" : printable(text));
     const std::string found = decoded ? fmt::format("base64 of {} bytes", decoded->size()) : std::string{"neither a file nor base64"};
     if (decoded) OPENSSL_cleanse(decoded->data(), decoded->size());
     throw Error{Fault::usage, fmt::format("{}: {}, want a file or base64 of {} bytes", subject, found, want(sizes))};
 }
 
 void check_size(const std::string& file, std::size_t got, std::initializer_list<std::size_t> sizes) {
-    if (std::ranges::find(sizes, got) == sizes.end()) throw Error{Fault::malformed, fmt::format("{}: {} bytes, want {}", shown(file), got, want(sizes))};
+    if (std::ranges::find(sizes, got) == sizes.end())
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, want {}", shown(file), got, want(sizes))};
 }
 
 } // namespace
@@ -81,9 +83,11 @@ SecretBytes secret_file_or_base64(const Arguments& arguments, Console& console, 
 Firmware::Firmware(const Arguments& arguments, std::string_view name) : path_{arguments.text(name)}, file_{path_} {
     constexpr std::size_t block_bytes = 4096;
     const std::size_t size = bytes().size(), limit = static_cast<std::size_t>(arguments.argument(name).limit_bytes);
-    if (size > limit) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that a flash image may have", shown(path_), size, limit)};
+    if (size > limit)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that a flash image may have", shown(path_), size, limit)};
     if (size == 0 || size % block_bytes != 0)
-        throw Error{Fault::malformed, fmt::format("{}: {} bytes, want a flash image: a multiple of {} bytes, and not empty", shown(path_), size, block_bytes)};
+        throw Error{Fault::malformed,
+                    fmt::format("{}: {} bytes, want a flash image: a multiple of {} bytes, and not empty", shown(path_), size, block_bytes)};
 }
 
 FileDigest digest_input(const Arguments& arguments, std::string_view name) {
@@ -94,7 +98,8 @@ FileDigest digest_input(const Arguments& arguments, std::string_view name) {
     if (size > argument.limit_bytes)
         throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", shown(path), size, argument.limit_bytes)};
     const FileDigest digest = digest_file(path);
-    if (digest.size_bytes == 0 && argument.content != Content::any) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want at least 1", shown(path))};
+    if (digest.size_bytes == 0 && argument.content != Content::any)
+        throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want at least 1", shown(path))};
     return digest;
 }
 

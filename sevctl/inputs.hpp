@@ -56,21 +56,23 @@ FileDigest digest_input(const Arguments& arguments, std::string_view name);
 void add_ca(psp::Chain& chain, const Arguments& arguments, std::string_view name);
 
 /// Options that all commands share which verify a chain: --root.
-inline constexpr Argument root_option{.name = "--root",
-                                      .kind = Kind::input_or_text,
-                                      .metavar = "ROOT",
-                                      .help = "Trust this root too: LABEL:PRODUCT:FINGERPRINT (SHA-256 of the ARK's signed bytes, hex), or a file with one "
-                                              "such line for each root. AMD's own roots are always known. Repeatable.",
-                                      .repeated = true,
-                                      .limit_bytes = 64 << 10};
+inline constexpr Argument root_option{
+    .name = "--root",
+    .kind = Kind::input_or_text,
+    .metavar = "ROOT",
+    .help = "Trust this root too: LABEL:PRODUCT:FINGERPRINT (SHA-256 of the ARK's signed bytes, hex), or a file with one "
+            "such line for each root. AMD's own roots are always known. Repeatable.",
+    .repeated = true,
+    .limit_bytes = 64 << 10};
 /// Of a chip that AMD's key server does not know.
-inline constexpr Argument pin_option{.name = "--pin-cek",
-                                     .kind = Kind::input_or_text,
-                                     .metavar = "CHIP",
-                                     .help = "Where AMD's endorsement is missing, trust this very chip by your own word: LABEL:PRODUCT:FINGERPRINT (of its CEK, "
-                                             "hex, as sevctl verify --json shows it), or a file with one such line for each chip. Repeatable.",
-                                     .repeated = true,
-                                     .limit_bytes = 64 << 10};
+inline constexpr Argument pin_option{
+    .name = "--pin-cek",
+    .kind = Kind::input_or_text,
+    .metavar = "CHIP",
+    .help = "Where AMD's endorsement is missing, trust this very chip by your own word: LABEL:PRODUCT:FINGERPRINT (of its CEK, "
+            "hex, as sevctl verify --json shows it), or a file with one such line for each chip. Repeatable.",
+    .repeated = true,
+    .limit_bytes = 64 << 10};
 /// AMD's roots, those that --root names, and, for a command that has it, the chips that --pin-cek names. Throws Error{Fault::usage} or
 /// {Fault::malformed} with file and line.
 std::vector<psp::Root> trusted_roots(const Arguments& arguments);

@@ -14,21 +14,60 @@ namespace {
 
 constexpr std::array arguments{
     policy_argument,
-    Argument{.name = "--bundle", .kind = Kind::input, .metavar = "FILE", .help = "All evidence in one file (JSON, format xen-sev/bundle).", .limit_bytes = attest::Bundle::limit_bytes},
-    Argument{.name = "--platform", .kind = Kind::input, .metavar = "FILE", .help = "Platform evidence (JSON); with --launch.", .limit_bytes = attest::PlatformEvidence::limit_bytes},
-    Argument{.name = "--launch", .kind = Kind::input, .metavar = "FILE", .help = "Launch evidence (JSON); with --platform.", .limit_bytes = attest::LaunchEvidence::limit_bytes},
-    Argument{.name = "--chain", .kind = Kind::input, .metavar = "FILE", .help = "Certificate chain (binary, with ASK and ARK), as sevctl export --full writes it.",
+    Argument{.name = "--bundle",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "All evidence in one file (JSON, format xen-sev/bundle).",
+             .limit_bytes = attest::Bundle::limit_bytes},
+    Argument{.name = "--platform",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Platform evidence (JSON); with --launch.",
+             .limit_bytes = attest::PlatformEvidence::limit_bytes},
+    Argument{.name = "--launch",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Launch evidence (JSON); with --platform.",
+             .limit_bytes = attest::LaunchEvidence::limit_bytes},
+    Argument{.name = "--chain",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Certificate chain (binary, with ASK and ARK), as sevctl export --full writes it.",
              .limit_bytes = attest::PlatformEvidence::chain_limit_bytes},
     Argument{.name = "--build", .metavar = "M.N.B", .help = "With --chain: version of the launching firmware, such as 0.17.48."},
     Argument{.name = "--guest-policy", .kind = Kind::number, .metavar = "POLICY", .help = "With --chain: the policy of the session."},
-    Argument{.name = "--measurement", .kind = Kind::input_or_text, .metavar = "BLOB", .help = "With --chain: output of LAUNCH_MEASURE, 48 bytes: a file or base64.", .limit_bytes = 48},
-    Argument{.name = "--report", .kind = Kind::input, .metavar = "FILE", .help = "With --chain: attestation report (binary, 208 bytes).", .limit_bytes = 208},
-    Argument{.name = "--nonce", .kind = Kind::input_or_text, .metavar = "NONCE", .help = "With --report: the nonce it was asked with, 16 bytes: a file or base64.", .limit_bytes = 16},
-    Argument{.name = "--offer", .kind = Kind::input, .metavar = "FILE", .help = "The session offer as you made it (sevctl session --offer), rather than as the bundle repeats it.",
+    Argument{.name = "--measurement",
+             .kind = Kind::input_or_text,
+             .metavar = "BLOB",
+             .help = "With --chain: output of LAUNCH_MEASURE, 48 bytes: a file or base64.",
+             .limit_bytes = 48},
+    Argument{.name = "--report",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "With --chain: attestation report (binary, 208 bytes).",
+             .limit_bytes = 208},
+    Argument{.name = "--nonce",
+             .kind = Kind::input_or_text,
+             .metavar = "NONCE",
+             .help = "With --report: the nonce it was asked with, 16 bytes: a file or base64.",
+             .limit_bytes = 16},
+    Argument{.name = "--offer",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The session offer as you made it (sevctl session --offer), rather than as the bundle repeats it.",
              .limit_bytes = attest::SessionOffer::limit_bytes},
-    Argument{.name = "--pdh", .kind = Kind::input, .metavar = "FILE", .help = "The PDH (or chain) that your session was made for.", .required = true, .limit_bytes = 16 << 10},
-    Argument{.name = "--tik", .kind = Kind::input_or_text, .metavar = "TIK", .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see). Needed for a measurement.",
-             .secret = true, .limit_bytes = 16},
+    Argument{.name = "--pdh",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The PDH (or chain) that your session was made for.",
+             .required = true,
+             .limit_bytes = 16 << 10},
+    Argument{.name = "--tik",
+             .kind = Kind::input_or_text,
+             .metavar = "TIK",
+             .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see). Needed for a measurement.",
+             .secret = true,
+             .limit_bytes = 16},
     at_option,
     json_option,
 };
@@ -114,7 +153,8 @@ attest::Verdict verdict_of(const Arguments& given, Console& console, const Evide
         return attest::judge_report(facts, evidence.platform, evidence.launch, standard, time_of(given));
     }
     // TEK only seals packets, and none is made here
-    attest::Session session{std::move(facts), psp::Tek::filled_by([](auto out) { random_bytes(out); }), key_argument<psp::Tik>(given, console, "--tik")};
+    attest::Session session{std::move(facts), psp::Tek::filled_by([](auto out) { random_bytes(out); }),
+                            key_argument<psp::Tik>(given, console, "--tik")};
     return attest::judge(std::move(session), evidence.platform, evidence.launch, standard, time_of(given)).verdict;
 }
 
@@ -139,12 +179,15 @@ Answer run(const Arguments& given, Console& console) {
 const Command judge_command{
     .name = "judge",
     .summary = "decide offline whether a launch is to be trusted",
-    .text = "Holds the evidence of one launch against the guest owner's policy file and prints every check with its result: the chain to a root the policy trusts, "
-            "the chip, the firmware's version, the guest policy, and the launch digest against reference values computed from the owner's own files. "
-            "Trusted only when every check passed.\n\n"
-            "The evidence comes as a bundle, as two messages, or as files of other tools: a chain with --chain, and a measurement or an attestation report. A "
-            "measurement needs the session's TIK. The PDH that the session was made for is the owner's knowledge and never taken from the evidence.\n\n"
-            "No secret is released here.",
+    .text =
+        "Holds the evidence of one launch against the guest owner's policy file and prints every check with its result: the chain to a root the "
+        "policy trusts, "
+        "the chip, the firmware's version, the guest policy, and the launch digest against reference values computed from the owner's own files. "
+        "Trusted only when every check passed.\n\n"
+        "The evidence comes as a bundle, as two messages, or as files of other tools: a chain with --chain, and a measurement or an attestation "
+        "report. A "
+        "measurement needs the session's TIK. The PDH that the session was made for is the owner's knowledge and never taken from the evidence.\n\n"
+        "No secret is released here.",
     .example = "sevctl judge owner.json --bundle bundle.json --pdh platform.chain --tik vm_tik.bin",
     .arguments = arguments,
     .run = run,

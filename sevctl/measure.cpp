@@ -15,21 +15,49 @@ namespace {
 
 constexpr std::uint64_t fw_cfg_limit = 0xFFFF'FFFF;
 
-constexpr Argument vcpus{.name = "--vcpus", .kind = Kind::number, .metavar = "N", .help = "SEV-ES: number of vCPUs. Without it: SEV, no VMSA is measured."};
-constexpr Argument profile{.name = "--profile", .metavar = "PROFILE", .help = "SEV-ES: how the VMM sets up VMSAs: kvm-legacy, kvm-init2, ec2, gce, krun; @VERSION may follow."};
-constexpr Argument cpu_model{.name = "--cpu-model", .metavar = "MODEL", .help = "SEV-ES: QEMU's CPU model, such as EPYC-v4; or give family, model and stepping."};
+constexpr Argument vcpus{
+    .name = "--vcpus", .kind = Kind::number, .metavar = "N", .help = "SEV-ES: number of vCPUs. Without it: SEV, no VMSA is measured."};
+constexpr Argument profile{.name = "--profile",
+                           .metavar = "PROFILE",
+                           .help = "SEV-ES: how the VMM sets up VMSAs: kvm-legacy, kvm-init2, ec2, gce, krun; @VERSION may follow."};
+constexpr Argument cpu_model{
+    .name = "--cpu-model", .metavar = "MODEL", .help = "SEV-ES: QEMU's CPU model, such as EPYC-v4; or give family, model and stepping."};
 constexpr Argument family{.name = "--family", .kind = Kind::number, .metavar = "N", .help = "CPU family, such as 25."};
 constexpr Argument model{.name = "--model", .kind = Kind::number, .metavar = "N", .help = "CPU model."};
 constexpr Argument stepping{.name = "--stepping", .kind = Kind::number, .metavar = "N", .help = "CPU stepping."};
 constexpr Argument features{.name = "--sev-features", .kind = Kind::number, .metavar = "N", .help = "SEV-ES: SEV_FEATURES of the VMSAs (default 0)."};
 
 constexpr std::array qemu_arguments{
-    Argument{.name = "--firmware", .kind = Kind::input, .metavar = "FILE", .help = "Flash image of the guest's firmware (OVMF).", .required = true, .limit_bytes = 16 << 20},
-    Argument{.name = "--kernel", .kind = Kind::input, .metavar = "FILE", .help = "Kernel of a measured direct boot (kernel-hashes=on).", .content = Content::opaque, .limit_bytes = fw_cfg_limit},
-    Argument{.name = "--initrd", .kind = Kind::input, .metavar = "FILE", .help = "Its ramdisk, if any.", .content = Content::any, .limit_bytes = fw_cfg_limit},
+    Argument{.name = "--firmware",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Flash image of the guest's firmware (OVMF).",
+             .required = true,
+             .limit_bytes = 16 << 20},
+    Argument{.name = "--kernel",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Kernel of a measured direct boot (kernel-hashes=on).",
+             .content = Content::opaque,
+             .limit_bytes = fw_cfg_limit},
+    Argument{.name = "--initrd",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Its ramdisk, if any.",
+             .content = Content::any,
+             .limit_bytes = fw_cfg_limit},
     Argument{.name = "--cmdline", .metavar = "TEXT", .help = "Its command line, if any."},
-    Argument{.name = "--unhashed-kernel", .kind = Kind::flag, .help = "The guest is started with -kernel, but without kernel-hashes=on: say what that leaves open."},
-    vcpus, profile, cpu_model, family, model, stepping, features, json_option,
+    Argument{.name = "--unhashed-kernel",
+             .kind = Kind::flag,
+             .help = "The guest is started with -kernel, but without kernel-hashes=on: say what that leaves open."},
+    vcpus,
+    profile,
+    cpu_model,
+    family,
+    model,
+    stepping,
+    features,
+    json_option,
 };
 constexpr std::array image_arguments{
     Argument{.name = "REGION",
@@ -39,9 +67,19 @@ constexpr std::array image_arguments{
              .repeated = true,
              .content = Content::opaque,
              .limit_bytes = launch::ImageLayout::part_limit_bytes},
-    Argument{.name = "--layout", .kind = Kind::input, .metavar = "FILE", .help = "Regions and vCPUs from an image layout (JSON), as for sevctl launch --image.",
+    Argument{.name = "--layout",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Regions and vCPUs from an image layout (JSON), as for sevctl launch --image.",
              .limit_bytes = launch::ImageLayout::limit_bytes},
-    vcpus, profile, cpu_model, family, model, stepping, features, json_option,
+    vcpus,
+    profile,
+    cpu_model,
+    family,
+    model,
+    stepping,
+    features,
+    json_option,
 };
 
 /// What the VMSA options say, when there are vCPUs to measure.
@@ -58,7 +96,8 @@ measure::CpuSignature signature_of(const Arguments& given, const measure::VmsaPr
     if (given.has("--cpu-model")) return measure::CpuSignature::of_qemu_model(given.text("--cpu-model"));
     const auto part = [&](std::string_view name) { return static_cast<unsigned>(given.number(name, 0, 4095)); };
     if (parts) return measure::CpuSignature::of(part("--family"), part("--model"), part("--stepping"));
-    if (used.uses_signature()) throw Error{Fault::usage, fmt::format("--cpu-model is missing: profile {} has the CPU's signature in every VMSA", used.name)};
+    if (used.uses_signature())
+        throw Error{Fault::usage, fmt::format("--cpu-model is missing: profile {} has the CPU's signature in every VMSA", used.name)};
     return {};
 }
 
@@ -68,7 +107,8 @@ Vcpus vcpus_of(const Arguments& given) {
             if (given.has(name)) throw Error{Fault::usage, fmt::format("{} is given without --vcpus: only SEV-ES measures vCPUs", name)};
         return {};
     }
-    if (!given.has("--profile")) throw Error{Fault::usage, "--profile is missing: --vcpus needs to know how the VMM sets up VMSAs", "see: sevctl measure qemu --help"};
+    if (!given.has("--profile"))
+        throw Error{Fault::usage, "--profile is missing: --vcpus needs to know how the VMM sets up VMSAs", "see: sevctl measure qemu --help"};
     Vcpus out;
     out.count = within("--vcpus", [&] { return measure::parse_vcpus(given.text("--vcpus")); });
     out.profile = &measure::vmsa_profile(given.text("--profile"));
@@ -91,7 +131,8 @@ attest::LaunchDescriptor descriptor_of(attest::GuestKind kind, std::vector<attes
 std::string region_lines(const std::vector<attest::Region>& regions) {
     std::string out;
     for (const attest::Region& region : regions)
-        out += fmt::format("  {:<24} {:>18} {:>12}\n    sha256 {}\n", region.label, region.gpa ? fmt::format("{:#x}", psp::raw(*region.gpa)) : "-", region.length_bytes, hex(region.sha256));
+        out += fmt::format("  {:<24} {:>18} {:>12}\n    sha256 {}\n", region.label, region.gpa ? fmt::format("{:#x}", psp::raw(*region.gpa)) : "-",
+                           region.length_bytes, hex(region.sha256));
     return out;
 }
 
@@ -140,7 +181,8 @@ Answer measure_qemu(const Arguments& given, Console& console) {
     }
     std::string text = fmt::format("launch digest {}\n\nmeasured, in this order:\n{}", hex(digest), region_lines(descriptor.regions));
     text += "\nwhat the digest does not say:\n";
-    for (const auto& finding : findings) text += fmt::format("  {}: {}{}{}\n", finding.id, finding.text, finding.remedy.empty() ? "" : " -> ", finding.remedy);
+    for (const auto& finding : findings)
+        text += fmt::format("  {}: {}{}{}\n", finding.id, finding.text, finding.remedy.empty() ? "" : " -> ", finding.remedy);
     console.print(fit(text));
     return Answer::yes;
 }
@@ -148,7 +190,8 @@ Answer measure_qemu(const Arguments& given, Console& console) {
 /// FILE@ADDRESS[+LENGTH]; the file's name may hold an @.
 attest::ImageRecipe::Part region_of(const std::string& text, std::uint64_t limit_bytes) {
     const auto at = text.rfind('@');
-    if (at == std::string::npos || at == 0) throw Error{Fault::usage, fmt::format("REGION is {}, want FILE@ADDRESS or FILE@ADDRESS+LENGTH", text.empty() ? "empty" : printable(text))};
+    if (at == std::string::npos || at == 0)
+        throw Error{Fault::usage, fmt::format("REGION is {}, want FILE@ADDRESS or FILE@ADDRESS+LENGTH", text.empty() ? "empty" : printable(text))};
     const Path file{text.substr(0, at)};
     const auto plus = text.find('+', at);
     const std::string_view address = std::string_view{text}.substr(at + 1, plus == std::string::npos ? plus : plus - at - 1);
@@ -159,7 +202,8 @@ attest::ImageRecipe::Part region_of(const std::string& text, std::uint64_t limit
                                    .gpa = psp::Gpa{parse_number(address, "ADDRESS of " + shown(file), 0, (std::uint64_t{1} << 52) - 1)},
                                    .file = std::filesystem::absolute(file),
                                    .length_bytes = {}};
-    if (plus != std::string::npos) part.length_bytes = parse_number(std::string_view{text}.substr(plus + 1), "LENGTH of " + shown(file), 1, limit_bytes);
+    if (plus != std::string::npos)
+        part.length_bytes = parse_number(std::string_view{text}.substr(plus + 1), "LENGTH of " + shown(file), 1, limit_bytes);
     return part;
 }
 
@@ -178,7 +222,8 @@ attest::ImageRecipe recipe_of(const Arguments& given, const Vcpus& cpus) {
 attest::ImageRecipe recipe_of(const launch::ImageLayout& layout) {
     attest::ImageRecipe recipe;
     for (const launch::ImagePart& part : layout.parts)
-        recipe.parts.push_back({.label = part.label, .gpa = part.gpa, .file = std::filesystem::absolute(part.file), .length_bytes = part.length_bytes});
+        recipe.parts.push_back(
+            {.label = part.label, .gpa = part.gpa, .file = std::filesystem::absolute(part.file), .length_bytes = part.length_bytes});
     recipe.vcpus = layout.vcpus;
     recipe.sev_features = layout.sev_features;
     if (layout.vcpus != 0) {
@@ -189,13 +234,18 @@ attest::ImageRecipe recipe_of(const launch::ImageLayout& layout) {
 }
 
 Answer measure_image(const Arguments& given, Console& console) {
-    if (given.has("REGION") == given.has("--layout")) throw Error{Fault::usage, "want regions or --layout, one of the two", "see: sevctl measure image --help"};
+    if (given.has("REGION") == given.has("--layout"))
+        throw Error{Fault::usage, "want regions or --layout, one of the two", "see: sevctl measure image --help"};
     Vcpus cpus = vcpus_of(given);
-    if (given.has("--layout") && cpus.count != 0) throw Error{Fault::usage, "--vcpus and --layout are both given: the layout says how many vCPUs there are"};
+    if (given.has("--layout") && cpus.count != 0)
+        throw Error{Fault::usage, "--vcpus and --layout are both given: the layout says how many vCPUs there are"};
     attest::ImageRecipe recipe;
     if (given.has("--layout")) {
         const auto layout = launch::ImageLayout::load(given.text("--layout"));
-        cpus = {.count = layout.vcpus, .profile = layout.vcpus ? &measure::vmsa_profile(layout.vmsa_profile) : nullptr, .signature = layout.cpu, .sev_features = layout.sev_features};
+        cpus = {.count = layout.vcpus,
+                .profile = layout.vcpus ? &measure::vmsa_profile(layout.vmsa_profile) : nullptr,
+                .signature = layout.cpu,
+                .sev_features = layout.sev_features};
         recipe = recipe_of(layout);
     } else {
         recipe = recipe_of(given, cpus);
@@ -221,7 +271,8 @@ Answer measure_image(const Arguments& given, Console& console) {
 const Command measure_qemu_command{
     .name = "measure qemu",
     .summary = "launch digest of a QEMU guest, and what it does not cover",
-    .text = "Computes the launch digest of a guest that QEMU and KVM start, from the guest owner's files: firmware, the hashes of kernel, ramdisk and command "
+    .text = "Computes the launch digest of a guest that QEMU and KVM start, from the guest owner's files: firmware, the hashes of kernel, ramdisk "
+            "and command "
             "line, and with --vcpus the VMSAs. Prints what is measured in which order, and what the digest does not say.",
     .example = "sevctl measure qemu --firmware OVMF.fd --vcpus 4 --profile kvm-init2 --cpu-model EPYC-Milan",
     .arguments = qemu_arguments,
@@ -230,7 +281,8 @@ const Command measure_qemu_command{
 const Command measure_image_command{
     .name = "measure image",
     .summary = "launch digest of a list of files with addresses",
-    .text = "Computes the launch digest of an image guest: files in the order in which they are loaded, each padded with zeros to a multiple of 16 bytes (or to "
+    .text = "Computes the launch digest of an image guest: files in the order in which they are loaded, each padded with zeros to a multiple of 16 "
+            "bytes (or to "
             "LENGTH), then the VMSAs with --vcpus. The addresses are in the descriptor; no launch digest covers them.",
     .example = "sevctl measure image loader.bin@0x100000 kernel.bin@0x200000",
     .arguments = image_arguments,

@@ -21,42 +21,105 @@ constexpr std::uint64_t config_limit = measure::xen_config_limit_bytes;
 constexpr std::uint64_t mib_limit = std::uint64_t{1} << 24;
 
 constexpr std::array arguments{
-    Argument{.name = "--xl-cfg", .kind = Kind::input, .metavar = "FILE", .help = "The guest's configuration, as for xl create.", .limit_bytes = config_limit},
-    Argument{.name = "--json-config", .kind = Kind::input, .metavar = "FILE", .help = "The same as JSON: what xl create -n prints.", .limit_bytes = config_limit},
-    Argument{.name = "--libvirt-xml", .kind = Kind::input, .metavar = "FILE", .help = "The same as libvirt's XML: what virsh dumpxml prints.", .limit_bytes = config_limit},
-    Argument{.name = "--type", .kind = Kind::choice, .metavar = "TYPE", .help = "Instead of a configuration: the kind of guest.", .choices = "pvh|hvm"},
+    Argument{.name = "--xl-cfg",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The guest's configuration, as for xl create.",
+             .limit_bytes = config_limit},
+    Argument{.name = "--json-config",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The same as JSON: what xl create -n prints.",
+             .limit_bytes = config_limit},
+    Argument{.name = "--libvirt-xml",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The same as libvirt's XML: what virsh dumpxml prints.",
+             .limit_bytes = config_limit},
+    Argument{
+        .name = "--type", .kind = Kind::choice, .metavar = "TYPE", .help = "Instead of a configuration: the kind of guest.", .choices = "pvh|hvm"},
     Argument{.name = "--memory", .kind = Kind::number, .metavar = "MIB", .help = "With --type: memory in MiB."},
     Argument{.name = "--vcpus", .kind = Kind::number, .metavar = "N", .help = "With --type: number of vCPUs (default 1)."},
     Argument{.name = "--online", .metavar = "SET", .help = "With --type: vCPUs that are online at the start, such as 0-1 (default all)."},
     Argument{.name = "--cmdline", .metavar = "TEXT", .help = "With --type pvh: the command line. Absent is not the same as empty."},
-    Argument{.name = "--bios", .kind = Kind::choice, .metavar = "BIOS", .help = "With --type hvm: the firmware (default seabios).", .choices = "seabios|ovmf"},
-    Argument{.name = "--vga", .kind = Kind::choice, .metavar = "VGA", .help = "With --type hvm: the graphics card (default cirrus, as with xl).", .choices = "none|cirrus|stdvga|qxl"},
-    Argument{.name = "--videoram", .kind = Kind::number, .metavar = "MIB", .help = "With --type hvm: video memory in MiB (default that of the card)."},
+    Argument{.name = "--bios",
+             .kind = Kind::choice,
+             .metavar = "BIOS",
+             .help = "With --type hvm: the firmware (default seabios).",
+             .choices = "seabios|ovmf"},
+    Argument{.name = "--vga",
+             .kind = Kind::choice,
+             .metavar = "VGA",
+             .help = "With --type hvm: the graphics card (default cirrus, as with xl).",
+             .choices = "none|cirrus|stdvga|qxl"},
+    Argument{
+        .name = "--videoram", .kind = Kind::number, .metavar = "MIB", .help = "With --type hvm: video memory in MiB (default that of the card)."},
     Argument{.name = "--mmio-hole", .kind = Kind::number, .metavar = "MIB", .help = "With --type hvm: size of the hole below 4 GiB in MiB."},
     Argument{.name = "--no-apic", .kind = Kind::flag, .help = "With --type hvm: apic=0, as libvirt sets it unless features has apic."},
-    Argument{.name = "--kernel", .kind = Kind::input, .metavar = "FILE", .help = "PVH: the kernel; instead of the one that the configuration names.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--ramdisk", .kind = Kind::input, .metavar = "FILE", .help = "PVH: the ramdisk, likewise.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--hvmloader", .kind = Kind::input, .metavar = "FILE", .help = "HVM: hvmloader of the host's Xen.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--firmware", .kind = Kind::input, .metavar = "FILE", .help = "HVM: the host's SeaBIOS or OVMF.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--acpi-firmware", .kind = Kind::input, .metavar = "FILE", .help = "HVM: acpi_firmware.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--smbios-firmware", .kind = Kind::input, .metavar = "FILE", .help = "HVM: smbios_firmware.", .content = Content::opaque, .limit_bytes = file_limit},
-    Argument{.name = "--reference", .kind = Kind::input, .metavar = "FILE", .help = "PVH: ACPI pages of these vCPUs; default: from those that are kept (see reference import).",
+    Argument{.name = "--kernel",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "PVH: the kernel; instead of the one that the configuration names.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--ramdisk",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "PVH: the ramdisk, likewise.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--hvmloader",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "HVM: hvmloader of the host's Xen.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--firmware",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "HVM: the host's SeaBIOS or OVMF.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--acpi-firmware",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "HVM: acpi_firmware.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--smbios-firmware",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "HVM: smbios_firmware.",
+             .content = Content::opaque,
+             .limit_bytes = file_limit},
+    Argument{.name = "--reference",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "PVH: ACPI pages of these vCPUs; default: from those that are kept (see reference import).",
              .limit_bytes = measure::AcpiReference::limit_bytes},
     reference_store_option,
-    Argument{.name = "--xen-version", .metavar = "VERSION", .help = "Release of the host's Xen, such as 4.17.7, or the package version of its libxenlight. HVM guests need it."},
-    Argument{.name = "--order", .kind = Kind::choice, .metavar = "ORDER", .help = "Order of the pages in the digest (default ascending-gfn).", .choices = "ascending-gfn|vates-2025"},
+    Argument{.name = "--xen-version",
+             .metavar = "VERSION",
+             .help = "Release of the host's Xen, such as 4.17.7, or the package version of its libxenlight. HVM guests need it."},
+    Argument{.name = "--order",
+             .kind = Kind::choice,
+             .metavar = "ORDER",
+             .help = "Order of the pages in the digest (default ascending-gfn).",
+             .choices = "ascending-gfn|vates-2025"},
     json_option,
 };
 
-constexpr std::array<std::string_view, 10> guest_options{"--memory", "--vcpus", "--online", "--cmdline", "--bios", "--vga", "--videoram", "--mmio-hole", "--no-apic", "--type"};
+constexpr std::array<std::string_view, 10> guest_options{"--memory", "--vcpus",    "--online",    "--cmdline", "--bios",
+                                                         "--vga",    "--videoram", "--mmio-hole", "--no-apic", "--type"};
 constexpr std::array<std::pair<std::string_view, XenRecipe::Source>, 3> configs{
     {{"--xl-cfg", XenRecipe::Source::xl_cfg}, {"--json-config", XenRecipe::Source::libxl_json}, {"--libvirt-xml", XenRecipe::Source::libvirt_xml}}};
-constexpr std::array<std::pair<std::string_view, std::optional<Path> XenRecipe::Files::*>, 6> file_options{{{"--kernel", &XenRecipe::Files::kernel},
-                                                                                                            {"--ramdisk", &XenRecipe::Files::ramdisk},
-                                                                                                            {"--hvmloader", &XenRecipe::Files::hvmloader},
-                                                                                                            {"--firmware", &XenRecipe::Files::firmware},
-                                                                                                            {"--acpi-firmware", &XenRecipe::Files::acpi_firmware},
-                                                                                                            {"--smbios-firmware", &XenRecipe::Files::smbios_firmware}}};
+constexpr std::array<std::pair<std::string_view, std::optional<Path> XenRecipe::Files::*>, 6> file_options{
+    {{"--kernel", &XenRecipe::Files::kernel},
+     {"--ramdisk", &XenRecipe::Files::ramdisk},
+     {"--hvmloader", &XenRecipe::Files::hvmloader},
+     {"--firmware", &XenRecipe::Files::firmware},
+     {"--acpi-firmware", &XenRecipe::Files::acpi_firmware},
+     {"--smbios-firmware", &XenRecipe::Files::smbios_firmware}}};
 
 Path absolute(const std::string& path) { return std::filesystem::absolute(path); }
 
@@ -90,7 +153,8 @@ measure::XenGuestConfig guest_of(const Arguments& given) {
 XenRecipe recipe_of(const Arguments& given) {
     XenRecipe out;
     const auto count = std::ranges::count_if(configs, [&](const auto& one) { return given.has(one.first); }) + (given.has("--type") ? 1 : 0);
-    if (count != 1) throw Error{Fault::usage, "want exactly one of --xl-cfg, --json-config, --libvirt-xml and --type", "see: sevctl measure xen --help"};
+    if (count != 1)
+        throw Error{Fault::usage, "want exactly one of --xl-cfg, --json-config, --libvirt-xml and --type", "see: sevctl measure xen --help"};
     for (const auto& [option, source] : configs) {
         if (!given.has(option)) continue;
         out.source = source;
@@ -127,21 +191,29 @@ attest::LaunchDescriptor descriptor_of(const attest::XenPrediction& predicted, c
     const bool pvh = predicted.image.type == measure::XenGuestType::pvh;
     out.kind = !pvh ? attest::GuestKind::xen_hvm : predicted.image.kernel_is_firmware ? attest::GuestKind::ovmf_pvh : attest::GuestKind::xen_pvh;
     for (const measure::MeasuredRegion& region : measured.regions)
-        out.regions.push_back({.label = region.label, .gpa = psp::Gpa{region.gpa.value()}, .length_bytes = region.length_bytes, .sha256 = region.sha256, .source = region.source});
+        out.regions.push_back({.label = region.label,
+                               .gpa = psp::Gpa{region.gpa.value()},
+                               .length_bytes = region.length_bytes,
+                               .sha256 = region.sha256,
+                               .source = region.source});
     out.vcpus = predicted.config.vcpus;
     out.page_order = std::string{measure::name(order)};
     out.xen_version = predicted.version.text();
     return out;
 }
 
-std::string text_of(const Digest& digest, const std::optional<Digest>& later, const attest::LaunchDescriptor& descriptor, const std::vector<measure::CoverageFinding>& findings) {
+std::string text_of(const Digest& digest, const std::optional<Digest>& later, const attest::LaunchDescriptor& descriptor,
+                    const std::vector<measure::CoverageFinding>& findings) {
     std::string out = fmt::format("launch digest {}\n", hex(digest));
     if (later) out += fmt::format("  {} when the toolstack's process has built a PVH guest before\n", hex(*later));
-    out += fmt::format("\n{} guest of Xen {}, measured in the order {}:\n", attest::name(descriptor.kind), descriptor.xen_version.value_or(""), descriptor.page_order.value_or(""));
+    out += fmt::format("\n{} guest of Xen {}, measured in the order {}:\n", attest::name(descriptor.kind), descriptor.xen_version.value_or(""),
+                       descriptor.page_order.value_or(""));
     for (const attest::Region& region : descriptor.regions)
-        out += fmt::format("  {:<24} {:>18} {:>12}\n    sha256 {}\n", region.label, fmt::format("{:#x}", psp::raw(*region.gpa)), region.length_bytes, hex(region.sha256));
+        out += fmt::format("  {:<24} {:>18} {:>12}\n    sha256 {}\n", region.label, fmt::format("{:#x}", psp::raw(*region.gpa)), region.length_bytes,
+                           hex(region.sha256));
     out += "\nwhat the digest does not say:\n";
-    for (const measure::CoverageFinding& finding : findings) out += fmt::format("  {}: {}{}{}\n", finding.id, finding.text, finding.remedy.empty() ? "" : " -> ", finding.remedy);
+    for (const measure::CoverageFinding& finding : findings)
+        out += fmt::format("  {}: {}{}{}\n", finding.id, finding.text, finding.remedy.empty() ? "" : " -> ", finding.remedy);
     return out;
 }
 
@@ -171,9 +243,11 @@ Answer measure_xen(const Arguments& given, Console& console) {
 const Command measure_xen_command{
     .name = "measure xen",
     .summary = "launch digest of a Xen guest, and what it does not cover",
-    .text = "Predicts the initial memory of a PVH or HVM guest, byte for byte as Xen's toolstack builds it, from its configuration and files: kernel, ramdisk and command line, or "
+    .text = "Predicts the initial memory of a PVH or HVM guest, byte for byte as Xen's toolstack builds it, from its configuration and files: "
+            "kernel, ramdisk and command line, or "
             "hvmloader and firmware. Prints the digest, what is measured in which order, and what the digest does not say.\n\n"
-            "The ACPI pages of PVH guests are reference values: they depend on the host's libxenlight, the number of vCPUs and which of them are online. Files are read where the "
+            "The ACPI pages of PVH guests are reference values: they depend on the host's libxenlight, the number of vCPUs and which of them are "
+            "online. Files are read where the "
             "configuration says unless an option names another copy. Whatever could change the image and is not understood is refused by name.",
     .example = "sevctl measure xen --xl-cfg guest.cfg --reference acpi-2.json",
     .arguments = arguments,

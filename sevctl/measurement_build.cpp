@@ -23,18 +23,33 @@ constexpr std::array arguments{
              .metavar = "BLOB",
              .help = "Take MNONCE from this output of LAUNCH_MEASURE, 48 bytes: a file or base64.",
              .limit_bytes = 48},
-    Argument{.name = "--tik", .kind = Kind::input_or_text, .metavar = "TIK", .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see).",
-             .required = true, .secret = true, .limit_bytes = 16},
+    Argument{.name = "--tik",
+             .kind = Kind::input_or_text,
+             .metavar = "TIK",
+             .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see).",
+             .required = true,
+             .secret = true,
+             .limit_bytes = 16},
     Argument{.name = "--launch-digest", .kind = Kind::text, .metavar = "DIGEST", .help = "Launch digest, 32 bytes of base64, instead of --firmware."},
-    Argument{.name = "--firmware", .kind = Kind::input, .metavar = "FILE", .help = "Flash image of the guest's firmware (OVMF).", .limit_bytes = 16 << 20},
-    Argument{.name = "--kernel", .kind = Kind::input, .metavar = "FILE", .help = "Kernel of a measured direct boot; with --initrd and --cmdline.",
-             .content = Content::opaque, .limit_bytes = fw_cfg_limit},
-    Argument{.name = "--initrd", .kind = Kind::input, .metavar = "FILE", .help = "Its ramdisk; an empty file or /dev/null when it has none.",
-             .content = Content::any, .limit_bytes = fw_cfg_limit},
+    Argument{
+        .name = "--firmware", .kind = Kind::input, .metavar = "FILE", .help = "Flash image of the guest's firmware (OVMF).", .limit_bytes = 16 << 20},
+    Argument{.name = "--kernel",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Kernel of a measured direct boot; with --initrd and --cmdline.",
+             .content = Content::opaque,
+             .limit_bytes = fw_cfg_limit},
+    Argument{.name = "--initrd",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Its ramdisk; an empty file or /dev/null when it has none.",
+             .content = Content::any,
+             .limit_bytes = fw_cfg_limit},
     Argument{.name = "--cmdline", .metavar = "TEXT", .help = "Its command line."},
     Argument{.name = "--num-cpus", .kind = Kind::number, .metavar = "N", .help = "Number of vCPUs (policy with ES)."},
     Argument{.name = "--vmsa-cpu0", .kind = Kind::input, .metavar = "FILE", .help = "VMSA of the first vCPU (policy with ES).", .limit_bytes = 4096},
-    Argument{.name = "--vmsa-cpu1", .kind = Kind::input, .metavar = "FILE", .help = "VMSA of every other vCPU (policy with ES).", .limit_bytes = 4096},
+    Argument{
+        .name = "--vmsa-cpu1", .kind = Kind::input, .metavar = "FILE", .help = "VMSA of every other vCPU (policy with ES).", .limit_bytes = 4096},
     Argument{.name = "--outfile", .kind = Kind::output, .metavar = "FILE", .help = "Write the 48 bytes here, instead of base64 to stdout."},
     json_option,
 };
@@ -60,7 +75,9 @@ std::vector<measure::Vmsa> vmsas_of(const Arguments& given, psp::Policy policy, 
         return {};
     }
     if (!given.has("--num-cpus") || !given.has("--vmsa-cpu0"))
-        throw Error{Fault::usage, fmt::format("{} is missing: the policy has ES, and every vCPU's VMSA is measured", given.has("--num-cpus") ? "--vmsa-cpu0" : "--num-cpus"),
+        throw Error{Fault::usage,
+                    fmt::format("{} is missing: the policy has ES, and every vCPU's VMSA is measured",
+                                given.has("--num-cpus") ? "--vmsa-cpu0" : "--num-cpus"),
                     "make the pages with sevctl vmsa build"};
     const unsigned vcpus = within("--num-cpus", [&] { return measure::parse_vcpus(given.text("--num-cpus")); });
     if (vcpus > 1 && !given.has("--vmsa-cpu1"))
@@ -126,11 +143,14 @@ Answer run(const Arguments& given, Console& console) {
 const Command measurement_build_command{
     .name = "measurement build",
     .summary = "compute the measurement that an honest launch reports",
-    .text = "Computes MEASURE as the firmware does, from the guest owner's own files, and prints MEASURE and MNONCE as 64 characters of base64: the same text "
+    .text = "Computes MEASURE as the firmware does, from the guest owner's own files, and prints MEASURE and MNONCE as 64 characters of base64: the "
+            "same text "
             "as query-sev-launch-measure and virsh domlaunchsecinfo give when the launch was as expected.\n\n"
-            "With a policy that has ES the VMSAs belong to it: see sevctl vmsa build. Firmware of an API below 0.17 leaves its version out of MEASURE, and so "
+            "With a policy that has ES the VMSAs belong to it: see sevctl vmsa build. Firmware of an API below 0.17 leaves its version out of "
+            "MEASURE, and so "
             "does this command for such a version.",
-    .example = "sevctl measurement build --api-major 0 --api-minor 24 --build-id 15 --policy 1 --tik vm_tik.bin --launch-measure-blob reported.b64 --firmware OVMF.fd",
+    .example = "sevctl measurement build --api-major 0 --api-minor 24 --build-id 15 --policy 1 --tik vm_tik.bin --launch-measure-blob reported.b64 "
+               "--firmware OVMF.fd",
     .arguments = arguments,
     .run = run,
     .handles_keys = true,

@@ -59,9 +59,11 @@ Answer run(const Arguments& given, Console& console) {
 const Command ok_command{
     .name = "ok",
     .summary = "test whether SEV guests can be launched here: a tree of PASS, FAIL and SKIP",
-    .text = "Runs the tests of virtee's sevctl ok and some more, and answers by its exit status: 0 when every test of the asked generation passed, 1 otherwise. A "
+    .text = "Runs the tests of virtee's sevctl ok and some more, and answers by its exit status: 0 when every test of the asked generation passed, 1 "
+            "otherwise. A "
             "test below a failed one is skipped. So is one whose answer cannot be known from here; then the answer is no as well.\n\n"
-            "Unlike virtee's it never goes by the CPU's family, model or name, reads no CPUID leaf above the CPU's maximum, and in Xen's dom0 asks for Xen's "
+            "Unlike virtee's it never goes by the CPU's family, model or name, reads no CPUID leaf above the CPU's maximum, and in Xen's dom0 asks "
+            "for Xen's "
             "support in place of KVM's. docs/checks/ID.md explains each failure.",
     .example = "sevctl ok es",
     .arguments = arguments,

@@ -20,8 +20,18 @@ constexpr std::array lint_arguments{
 };
 constexpr std::array show_arguments{policy_argument, json_option};
 constexpr std::array diff_arguments{
-    Argument{.name = "LEFT", .kind = Kind::input, .metavar = "LEFT", .help = "One policy file (JSON).", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
-    Argument{.name = "RIGHT", .kind = Kind::input, .metavar = "RIGHT", .help = "The other.", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
+    Argument{.name = "LEFT",
+             .kind = Kind::input,
+             .metavar = "LEFT",
+             .help = "One policy file (JSON).",
+             .required = true,
+             .limit_bytes = attest::OwnerPolicy::limit_bytes},
+    Argument{.name = "RIGHT",
+             .kind = Kind::input,
+             .metavar = "RIGHT",
+             .help = "The other.",
+             .required = true,
+             .limit_bytes = attest::OwnerPolicy::limit_bytes},
     json_option,
 };
 
@@ -36,15 +46,18 @@ Answer lint(const Arguments& given, Console& console) {
         json::Value result = result_of(given);
         result["usable"] = !fatal;
         result["findings"] = json::Value::array();
-        for (const auto& one : findings) result["findings"].push_back({{"id", one.id}, {"fatal", one.fatal}, {"text", one.text}, {"remedy", one.remedy}});
+        for (const auto& one : findings)
+            result["findings"].push_back({{"id", one.id}, {"fatal", one.fatal}, {"text", one.text}, {"remedy", one.remedy}});
         result["references"] = json::Value::array();
-        for (const auto& one : references) result["references"].push_back({{"name", one.name}, {"launch_digest", hex(one.digest)}, {"uncovered", one.uncovered}});
+        for (const auto& one : references)
+            result["references"].push_back({{"name", one.name}, {"launch_digest", hex(one.digest)}, {"uncovered", one.uncovered}});
         console.print(result);
         return fatal ? Answer::no : Answer::yes;
     }
     std::string text;
     for (const auto& one : references) text += fmt::format("reference {}:\n    {}\n", one.name, hex(one.digest));
-    for (const auto& one : findings) text += fmt::format("{}: {}: {}{}{}\n", one.fatal ? "FATAL" : "note", one.id, one.text, one.remedy.empty() ? "" : " -> ", one.remedy);
+    for (const auto& one : findings)
+        text += fmt::format("{}: {}: {}{}{}\n", one.fatal ? "FATAL" : "note", one.id, one.text, one.remedy.empty() ? "" : " -> ", one.remedy);
     text += fatal ? "this policy can never trust anything\n" : "this policy can be met\n";
     console.print(fit(text));
     return fatal ? Answer::no : Answer::yes;
@@ -88,7 +101,8 @@ Answer diff(const Arguments& given, Console& console) {
 const Command policy_lint_command{
     .name = "policy lint",
     .summary = "look for mistakes in a guest owner's policy",
-    .text = "Reads a policy as sevctl judge and sev-owner do, and says what in it denies everything and what is weaker than it may seem. With --references the "
+    .text = "Reads a policy as sevctl judge and sev-owner do, and says what in it denies everything and what is weaker than it may seem. With "
+            "--references the "
             "reference values are computed as well, so that a missing file shows now. Exit status 1: the policy can never trust anything.",
     .example = "sevctl policy lint owner.json --references",
     .arguments = lint_arguments,

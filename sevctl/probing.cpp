@@ -13,7 +13,9 @@
 namespace sev::cli {
 namespace {
 
-bool takes(const Arguments& arguments, std::string_view name) { return std::ranges::find(arguments.command().arguments, name, &Argument::name) != arguments.command().arguments.end(); }
+bool takes(const Arguments& arguments, std::string_view name) {
+    return std::ranges::find(arguments.command().arguments, name, &Argument::name) != arguments.command().arguments.end();
+}
 bool has(const Arguments& arguments, std::string_view name) { return takes(arguments, name) && arguments.has(name); }
 
 /// The helper module lies beside this program in the build tree, and under the library directory once installed.
@@ -31,7 +33,8 @@ std::vector<Path> xen_modules() {
 
 probe::Probe probe_of(const Arguments& arguments) {
     if (has(arguments, from_option.name)) {
-        if (has(arguments, kernel_log_option.name)) throw Error{Fault::usage, "--kernel-log and --from exclude each other: a bundle has its own kernel log"};
+        if (has(arguments, kernel_log_option.name))
+            throw Error{Fault::usage, "--kernel-log and --from exclude each other: a bundle has its own kernel log"};
         const Bytes bytes = input_bytes(arguments, from_option.name);
         return probe::Bundle::parse(as_text(bytes), shown(arguments.text(from_option.name)));
     }

@@ -12,13 +12,19 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array show_arguments{
-    Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "Files of reference values; without one, all that are kept.", .repeated = true,
+    Argument{.name = "FILE",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Files of reference values; without one, all that are kept.",
+             .repeated = true,
              .limit_bytes = measure::AcpiReference::limit_bytes},
     reference_store_option,
     json_option,
 };
 constexpr std::array export_arguments{
-    Argument{.name = "--libxenlight", .metavar = "VERSION", .help = "Package version of the library, or the release of Xen; may be left out when it is the only one."},
+    Argument{.name = "--libxenlight",
+             .metavar = "VERSION",
+             .help = "Package version of the library, or the release of Xen; may be left out when it is the only one."},
     Argument{.name = "--vcpus", .kind = Kind::number, .metavar = "N", .help = "vCPUs of the guest.", .required = true},
     Argument{.name = "--online", .metavar = "SET", .help = "vCPUs that are online when the guest starts, such as 0-1; default all."},
     Argument{.name = "--outfile", .letter = 'o', .kind = Kind::output, .metavar = "FILE", .help = "The file to write.", .required = true},
@@ -27,7 +33,13 @@ constexpr std::array export_arguments{
     json_option,
 };
 constexpr std::array import_arguments{
-    Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "Files of reference values.", .required = true, .repeated = true, .limit_bytes = measure::AcpiReference::limit_bytes},
+    Argument{.name = "FILE",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Files of reference values.",
+             .required = true,
+             .repeated = true,
+             .limit_bytes = measure::AcpiReference::limit_bytes},
     reference_store_option,
     force_option,
     json_option,
@@ -41,8 +53,11 @@ json::Value as_json(const StoredReference& one) {
             {"vcpus", reference.vcpus},
             {"online", measure::text(reference.online)},
             {"table_pages", reference.tables.size() / 4096},
-            {"sha256", {{"info", hex(sha256(reference.info))}, {"tables", hex(sha256(reference.tables))}, {"tables_of_later_builds", hex(sha256(reference.tables_of(measure::XenBuild::later)))},
-                        {"rsdp", hex(sha256(reference.rsdp))}}}};
+            {"sha256",
+             {{"info", hex(sha256(reference.info))},
+              {"tables", hex(sha256(reference.tables))},
+              {"tables_of_later_builds", hex(sha256(reference.tables_of(measure::XenBuild::later)))},
+              {"rsdp", hex(sha256(reference.rsdp))}}}};
 }
 
 void print(const Arguments& given, Console& console, const std::vector<StoredReference>& all) {
@@ -55,8 +70,8 @@ void print(const Arguments& given, Console& console, const std::vector<StoredRef
     }
     std::string text;
     for (const StoredReference& one : all)
-        text += fmt::format("{}\n  libxenlight {}, {} vCPUs, online {}\n  tables sha256 {}\n", shown(one.path), printable(one.reference.libxenlight), one.reference.vcpus,
-                            measure::text(one.reference.online), hex(sha256(one.reference.tables)));
+        text += fmt::format("{}\n  libxenlight {}, {} vCPUs, online {}\n  tables sha256 {}\n", shown(one.path), printable(one.reference.libxenlight),
+                            one.reference.vcpus, measure::text(one.reference.online), hex(sha256(one.reference.tables)));
     console.print(text.empty() ? std::string{"no reference values\n"} : text);
 }
 
@@ -78,7 +93,8 @@ Answer export_one(const Arguments& given, Console& console) {
     const Path out{given.text("--outfile")};
     check_output(out);
     const auto vcpus = static_cast<unsigned>(given.number("--vcpus", 1, measure::xen_max_vcpus));
-    const measure::XenVcpuSet online = given.has("--online") ? measure::parse_vcpu_set(given.text("--online"), "--online") : measure::first_vcpus(vcpus);
+    const measure::XenVcpuSet online =
+        given.has("--online") ? measure::parse_vcpu_set(given.text("--online"), "--online") : measure::first_vcpus(vcpus);
     const StoredReference found = find_reference(reference_store(given), vcpus, online, given.text_if("--libxenlight"));
     write_output(console, out, serialized(found.reference), Visibility::readable, given.existing());
     if (console.json() || out != "-") print(given, console, {{.path = out, .reference = found.reference}});
@@ -108,7 +124,8 @@ Answer import(const Arguments& given, Console& console) {
 const Command reference_show_command{
     .name = "reference show",
     .summary = "show reference values for Xen guests",
-    .text = "Says for which libxenlight, number of vCPUs and online set the ACPI pages in each file are, and their SHA-256. Each file is checked as a whole: signatures, checksums, "
+    .text = "Says for which libxenlight, number of vCPUs and online set the ACPI pages in each file are, and their SHA-256. Each file is checked as "
+            "a whole: signatures, checksums, "
             "addresses, one local APIC for each vCPU. Exit status 1: there are none.",
     .example = "sevctl reference show",
     .arguments = show_arguments,
@@ -117,7 +134,8 @@ const Command reference_show_command{
 const Command reference_export_command{
     .name = "reference export",
     .summary = "write one of the kept reference values to a file",
-    .text = "Writes the ACPI pages that are kept for this library, number of vCPUs and online set to a file, for a guest owner's policy or another machine.",
+    .text = "Writes the ACPI pages that are kept for this library, number of vCPUs and online set to a file, for a guest owner's policy or another "
+            "machine.",
     .example = "sevctl reference export --vcpus 2 -o acpi-2.json",
     .arguments = export_arguments,
     .run = export_one,
@@ -125,7 +143,8 @@ const Command reference_export_command{
 const Command reference_import_command{
     .name = "reference import",
     .summary = "keep reference values for Xen guests",
-    .text = "Checks files of reference values and keeps them. Whoever takes them from elsewhere trusts whoever made them: they are a part of what a guest is measured against.",
+    .text = "Checks files of reference values and keeps them. Whoever takes them from elsewhere trusts whoever made them: they are a part of what a "
+            "guest is measured against.",
     .example = "sevctl reference import acpi-2.json",
     .arguments = import_arguments,
     .run = import,

@@ -16,7 +16,11 @@ namespace {
 constexpr std::array arguments{
     domid_option,
     Argument{.name = "--libxenlight", .metavar = "VERSION", .help = "Package version of libxenlight, when neither dpkg nor rpm can say it."},
-    Argument{.name = "--outfile", .letter = 'o', .kind = Kind::output, .metavar = "FILE", .help = "Write it to this file instead of keeping it in the store."},
+    Argument{.name = "--outfile",
+             .letter = 'o',
+             .kind = Kind::output,
+             .metavar = "FILE",
+             .help = "Write it to this file instead of keeping it in the store."},
     reference_store_option,
     force_option,
     json_option,
@@ -36,7 +40,8 @@ std::optional<std::string> line_of(const Path& program, const std::vector<std::s
 }
 
 std::string package_version(measure::XenVersion version) {
-    if (const auto found = line_of("/usr/bin/dpkg-query", {"-W", "-f", "${Version}", fmt::format("libxenmisc{}.{}", version.major, version.minor)})) return *found;
+    if (const auto found = line_of("/usr/bin/dpkg-query", {"-W", "-f", "${Version}", fmt::format("libxenmisc{}.{}", version.major, version.minor)}))
+        return *found;
     if (const auto found = line_of("/usr/bin/rpm", {"-q", "--qf", "%{VERSION}-%{RELEASE}", "xen-libs"})) return *found;
     throw Error{Fault::usage, "the package version of libxenlight is not known: neither dpkg nor rpm says it", "give --libxenlight"};
 }
@@ -66,7 +71,8 @@ Answer run(const Arguments& given, Console& console) {
         result["online"] = measure::text(reference.online);
         console.print(result);
     } else if (out != "-") {
-        console.print(fmt::format("{}: ACPI pages of libxenlight {} for {} vCPUs, online {}\n", shown(out), printable(reference.libxenlight), reference.vcpus, measure::text(reference.online)));
+        console.print(fmt::format("{}: ACPI pages of libxenlight {} for {} vCPUs, online {}\n", shown(out), printable(reference.libxenlight),
+                                  reference.vcpus, measure::text(reference.online)));
     }
     return Answer::yes;
 }
@@ -76,8 +82,10 @@ Answer run(const Arguments& given, Console& console) {
 const Command reference_capture_command{
     .name = "reference capture",
     .summary = "take ACPI reference values from a paused Xen guest",
-    .text = "Reads the ACPI pages that libxenlight made for a paused PVH guest, checks that they are whole and those of its vCPUs, and keeps them: predictions of guests with "
-            "that many vCPUs need them. They depend on the build of libxenlight and the vCPUs alone, so one guest of each number of vCPUs is enough. Take them on a machine that you trust.",
+    .text = "Reads the ACPI pages that libxenlight made for a paused PVH guest, checks that they are whole and those of its vCPUs, and keeps them: "
+            "predictions of guests with "
+            "that many vCPUs need them. They depend on the build of libxenlight and the vCPUs alone, so one guest of each number of vCPUs is enough. "
+            "Take them on a machine that you trust.",
     .example = "sevctl reference capture --domid 7",
     .arguments = arguments,
     .run = run,

@@ -60,10 +60,14 @@ StoredReference find_reference(const Path& store, unsigned vcpus, const measure:
     std::vector<StoredReference> found;
     for (StoredReference& one : stored_references(store))
         if (fits(one)) found.push_back(std::move(one));
-    const std::string wanted = fmt::format("{} vCPUs, online {}{}", vcpus, measure::text(online), version ? ", libxenlight " + printable(*version) : std::string{});
+    const std::string wanted =
+        fmt::format("{} vCPUs, online {}{}", vcpus, measure::text(online), version ? ", libxenlight " + printable(*version) : std::string{});
     if (found.empty())
-        throw Error{Fault::usage, fmt::format("{}: no ACPI reference for {}", shown(store), wanted), "take one from a paused guest with sevctl reference capture, or give --reference FILE"};
-    if (found.size() > 1) throw Error{Fault::usage, fmt::format("{}: {} ACPI references for {}", shown(store), found.size(), wanted), "say which with --xen-version or --reference"};
+        throw Error{Fault::usage, fmt::format("{}: no ACPI reference for {}", shown(store), wanted),
+                    "take one from a paused guest with sevctl reference capture, or give --reference FILE"};
+    if (found.size() > 1)
+        throw Error{Fault::usage, fmt::format("{}: {} ACPI references for {}", shown(store), found.size(), wanted),
+                    "say which with --xen-version or --reference"};
     return std::move(found.front());
 }
 

@@ -8,10 +8,11 @@
 /// A folder of reference values for Xen guests, one file each, named by what it is for.
 namespace sev::cli {
 
-inline constexpr Argument reference_store_option{.name = "--store",
-                                                 .kind = Kind::directory,
-                                                 .metavar = "DIR",
-                                                 .help = "Where reference values are kept. Default: /var/lib/xen-sev/references for root, else ~/.local/share/xen-sev/references."};
+inline constexpr Argument reference_store_option{
+    .name = "--store",
+    .kind = Kind::directory,
+    .metavar = "DIR",
+    .help = "Where reference values are kept. Default: /var/lib/xen-sev/references for root, else ~/.local/share/xen-sev/references."};
 
 /// The folder that --store names, or the default one. It need not exist.
 Path reference_store(const Arguments& given);

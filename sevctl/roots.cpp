@@ -13,11 +13,13 @@ psp::Root parse_root(std::string_view text, const std::string& what) {
     const auto last = text.rfind(':');
     const auto middle = last == std::string_view::npos || last == 0 ? std::string_view::npos : text.rfind(':', last - 1);
     if (middle == std::string_view::npos || middle == 0)
-        throw Error{Fault::usage, fmt::format("{}: {} is no root, want LABEL:PRODUCT:FINGERPRINT", what, text.empty() ? "an empty text" : printable(text))};
+        throw Error{Fault::usage,
+                    fmt::format("{}: {} is no root, want LABEL:PRODUCT:FINGERPRINT", what, text.empty() ? "an empty text" : printable(text))};
     const auto product_name = text.substr(middle + 1, last - middle - 1);
     const auto product = psp::product_named(product_name);
     if (!product)
-        throw Error{Fault::usage, fmt::format("{}: product is {}, want naples, rome, milan, genoa or turin", what, product_name.empty() ? "empty" : printable(product_name))};
+        throw Error{Fault::usage, fmt::format("{}: product is {}, want naples, rome, milan, genoa or turin", what,
+                                              product_name.empty() ? "empty" : printable(product_name))};
     return {.label = printable(text.substr(0, middle)), .product = *product, .fingerprint = unhex<32>(text.substr(last + 1), what + ": fingerprint")};
 }
 
@@ -37,7 +39,8 @@ void parse_root_file(std::string_view text, const std::string& file, std::vector
         if (entry.empty() || entry.starts_with('#')) continue;
         roots.push_back(parse_root(entry, fmt::format("{}: line {}", file, line)));
     }
-    if (roots.size() == before) throw Error{Fault::malformed, fmt::format("{}: no root in it, want at least one line LABEL:PRODUCT:FINGERPRINT", file)};
+    if (roots.size() == before)
+        throw Error{Fault::malformed, fmt::format("{}: no root in it, want at least one line LABEL:PRODUCT:FINGERPRINT", file)};
 }
 
 void add(std::vector<psp::Root>& roots, const Arguments& arguments, const Argument& option) {

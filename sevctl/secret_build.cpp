@@ -12,26 +12,55 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "--tik", .kind = Kind::input_or_text, .metavar = "TIK", .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see).",
-             .required = true, .secret = true, .limit_bytes = 16},
-    Argument{.name = "--tek", .kind = Kind::input_or_text, .metavar = "TEK", .help = "The session's TEK, likewise.", .required = true, .secret = true, .limit_bytes = 16},
+    Argument{.name = "--tik",
+             .kind = Kind::input_or_text,
+             .metavar = "TIK",
+             .help = "The session's TIK, 16 bytes: a file, or base64 (which others can see).",
+             .required = true,
+             .secret = true,
+             .limit_bytes = 16},
+    Argument{.name = "--tek",
+             .kind = Kind::input_or_text,
+             .metavar = "TEK",
+             .help = "The session's TEK, likewise.",
+             .required = true,
+             .secret = true,
+             .limit_bytes = 16},
     Argument{.name = "--launch-measure-blob",
              .kind = Kind::input_or_text,
              .metavar = "BLOB",
              .help = "Output of LAUNCH_MEASURE, 48 bytes (or MEASURE alone, 32): a file or base64.",
              .required = true,
              .limit_bytes = 48},
-    Argument{.name = "--secret", .kind = Kind::labelled_input, .metavar = "GUID:FILE", .help = "A secret and its GUID. Repeatable; the order is kept.",
-             .required = true, .repeated = true, .content = Content::opaque, .limit_bytes = 16 << 10},
-    Argument{.name = "--iv", .metavar = "IV", .help = "IV, 16 bytes of base64, for tests: an IV that is used twice gives both secrets away.", .hidden = true},
-    Argument{.name = "HEADER", .kind = Kind::output, .metavar = "HEADER", .help = "Where to write the packet header (binary, 52 bytes).", .required = true},
-    Argument{.name = "PAYLOAD", .kind = Kind::output, .metavar = "PAYLOAD", .help = "Where to write the encrypted secret table (binary).", .required = true},
+    Argument{.name = "--secret",
+             .kind = Kind::labelled_input,
+             .metavar = "GUID:FILE",
+             .help = "A secret and its GUID. Repeatable; the order is kept.",
+             .required = true,
+             .repeated = true,
+             .content = Content::opaque,
+             .limit_bytes = 16 << 10},
+    Argument{.name = "--iv",
+             .metavar = "IV",
+             .help = "IV, 16 bytes of base64, for tests: an IV that is used twice gives both secrets away.",
+             .hidden = true},
+    Argument{.name = "HEADER",
+             .kind = Kind::output,
+             .metavar = "HEADER",
+             .help = "Where to write the packet header (binary, 52 bytes).",
+             .required = true},
+    Argument{.name = "PAYLOAD",
+             .kind = Kind::output,
+             .metavar = "PAYLOAD",
+             .help = "Where to write the encrypted secret table (binary).",
+             .required = true},
     json_option,
 };
 
 attest::SecretEntry secret_entry(const std::string& text, std::uint64_t limit_bytes) {
     const auto colon = text.find(':');
-    if (colon == std::string::npos) throw Error{Fault::usage, fmt::format("--secret is {}, want GUID:FILE", text.empty() ? "empty" : printable(text))};
+    if (colon == std::string::npos)
+        throw Error{Fault::usage, fmt::format("--secret is {}, want GUID:FILE", text.empty() ? "empty" : printable(text))};
     const auto guid = measure::Guid::parse(std::string_view{text}.substr(0, colon));
     if (!guid) throw Error{Fault::usage, fmt::format("--secret: {} is no GUID, want 8-4-4-4-12 hex digits", printable(text.substr(0, colon)))};
     const std::string file = text.substr(colon + 1);
@@ -83,10 +112,12 @@ Answer run(const Arguments& given, Console& console) {
 const Command secret_build_command{
     .name = "secret build",
     .summary = "seal secrets for one launch that you trust",
-    .text = "Puts secrets into a table as OVMF reads it, encrypts it under TEK, and binds it to this launch's MEASURE under TIK. The two files are what "
-            "sev-inject-launch-secret and virsh domsetlaunchsecstate take, once encoded in base64.\n\n"
-            "Nothing is judged here: first compare the reported measurement with sevctl measurement build, or use sevctl judge.",
-    .example = "sevctl secret build --tik vm_tik.bin --tek vm_tek.bin --launch-measure-blob reported.b64 --secret 736869e5-84f0-4973-92ec-06879ce3da0b:disk.key "
+    .text =
+        "Puts secrets into a table as OVMF reads it, encrypts it under TEK, and binds it to this launch's MEASURE under TIK. The two files are what "
+        "sev-inject-launch-secret and virsh domsetlaunchsecstate take, once encoded in base64.\n\n"
+        "Nothing is judged here: first compare the reported measurement with sevctl measurement build, or use sevctl judge.",
+    .example = "sevctl secret build --tik vm_tik.bin --tek vm_tek.bin --launch-measure-blob reported.b64 --secret "
+               "736869e5-84f0-4973-92ec-06879ce3da0b:disk.key "
                "header.bin payload.bin",
     .arguments = arguments,
     .run = run,

@@ -11,14 +11,23 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "--name", .letter = 'n', .kind = Kind::output_prefix, .metavar = "NAME", .help = "Begin the names of the four files so (default: vm).", .secret = true},
+    Argument{.name = "--name",
+             .letter = 'n',
+             .kind = Kind::output_prefix,
+             .metavar = "NAME",
+             .help = "Begin the names of the four files so (default: vm).",
+             .secret = true},
     Argument{.name = "PDH",
              .kind = Kind::input,
              .metavar = "PDH",
              .help = "The platform's PDH certificate, or an exported chain, which begins with it.",
              .required = true,
              .limit_bytes = 16 << 10},
-    Argument{.name = "POLICY", .kind = Kind::number, .metavar = "POLICY", .help = "Guest policy, all 32 bits, decimal or 0x-hexadecimal.", .required = true},
+    Argument{.name = "POLICY",
+             .kind = Kind::number,
+             .metavar = "POLICY",
+             .help = "Guest policy, all 32 bits, decimal or 0x-hexadecimal.",
+             .required = true},
     Argument{.name = "--ca",
              .kind = Kind::input,
              .metavar = "FILE",
@@ -33,8 +42,8 @@ constexpr std::array arguments{
 psp::SevCertificate pdh_of(const psp::Chain& chain, const std::string& file) {
     if (chain.pdh) return *chain.pdh;
     const auto* const first = chain.pek ? &chain.pek : chain.oca ? &chain.oca : &chain.cek;
-    throw Error{Fault::malformed,
-                fmt::format("{}: 8h PUBKEY_USAGE: begins with {}, want a PDH", file, *first ? psp::name((*first)->usage) : std::string_view{"a CA certificate"})};
+    throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE: begins with {}, want a PDH", file,
+                                              *first ? psp::name((*first)->usage) : std::string_view{"a CA certificate"})};
 }
 
 /// With --ca or --root the chain is verified; without, the caller is told that it was not.
@@ -66,7 +75,8 @@ Answer run(const Arguments& given, Console& console) {
         return Answer::no;
     }
     const std::string launch_name = Path{prefix}.filename().string();
-    const attest::CreatedSession created = within(file, [&] { return attest::create_session(pdh, policy, attest::checked_name(launch_name, "--name")); });
+    const attest::CreatedSession created =
+        within(file, [&] { return attest::create_session(pdh, policy, attest::checked_name(launch_name, "--name")); });
     if (const auto warning = attest::virtee_policy_warning(policy)) console.warn(*warning);
 
     FileSet files{given.existing()};
@@ -83,7 +93,8 @@ Answer run(const Arguments& given, Console& console) {
         result["policy_text"] = policy.text();
         result["pdh_fingerprint"] = hex(pdh.fingerprint());
         result["session_id"] = hex(created.offer.session_id);
-        result["files"] = {{"tik", targets[0].string()}, {"tek", targets[1].string()}, {"godh", targets[2].string()}, {"session", targets[3].string()}};
+        result["files"] = {
+            {"tik", targets[0].string()}, {"tek", targets[1].string()}, {"godh", targets[2].string()}, {"session", targets[3].string()}};
         if (offer_file) result["files"]["offer"] = *offer_file;
         console.print(result);
     }
@@ -95,11 +106,13 @@ Answer run(const Arguments& given, Console& console) {
 const Command session_command{
     .name = "session",
     .summary = "make the guest owner's keys and session for one launch",
-    .text = "Makes fresh keys for one launch on the platform whose PDH this is, and writes NAME_tik.bin and NAME_tek.bin (the guest owner's, mode 0600: keep "
-            "them), NAME_godh.b64 and NAME_session.b64 (for the host, as QEMU and libvirt take them). All four appear, or none.\n\n"
-            "A session is good for one launch. The whole 32-bit policy is under the session's POLICY_MAC; a warning says when virtee's sevctl 0.6 would "
-            "have used another value.\n\n"
-            "Whoever holds the private half of an unverified PDH can read the session's keys: with --ca or --root the chain in PDH is verified first.",
+    .text =
+        "Makes fresh keys for one launch on the platform whose PDH this is, and writes NAME_tik.bin and NAME_tek.bin (the guest owner's, mode 0600: "
+        "keep "
+        "them), NAME_godh.b64 and NAME_session.b64 (for the host, as QEMU and libvirt take them). All four appear, or none.\n\n"
+        "A session is good for one launch. The whole 32-bit policy is under the session's POLICY_MAC; a warning says when virtee's sevctl 0.6 would "
+        "have used another value.\n\n"
+        "Whoever holds the private half of an unverified PDH can read the session's keys: with --ca or --root the chain in PDH is verified first.",
     .example = "sevctl session --name guest7 platform.chain 5",
     .arguments = arguments,
     .run = run,

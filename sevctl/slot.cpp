@@ -15,21 +15,43 @@ constexpr std::uint64_t ramdisk_limit = std::uint64_t{1} << 30;
 constexpr std::uint64_t secret_limit = 1 << 20;
 
 constexpr std::array add_arguments{
-    Argument{.name = "INITRD", .kind = Kind::input, .metavar = "INITRD", .help = "The guest's ramdisk.", .required = true, .content = Content::opaque, .limit_bytes = ramdisk_limit},
+    Argument{.name = "INITRD",
+             .kind = Kind::input,
+             .metavar = "INITRD",
+             .help = "The guest's ramdisk.",
+             .required = true,
+             .content = Content::opaque,
+             .limit_bytes = ramdisk_limit},
     Argument{.name = "--pages", .kind = Kind::number, .metavar = "N", .help = "Size of the slot in pages of 4096 bytes, 1 to 256."},
-    Argument{.name = "--for", .kind = Kind::labelled_input, .metavar = "NAME:FILE", .help = "Instead of --pages: as many as this secret file needs under that name in the guest. Repeatable; its content is not kept.",
-             .repeated = true, .content = Content::opaque, .limit_bytes = secret_limit},
+    Argument{.name = "--for",
+             .kind = Kind::labelled_input,
+             .metavar = "NAME:FILE",
+             .help = "Instead of --pages: as many as this secret file needs under that name in the guest. Repeatable; its content is not kept.",
+             .repeated = true,
+             .content = Content::opaque,
+             .limit_bytes = secret_limit},
     Argument{.name = "--outfile", .letter = 'o', .kind = Kind::output, .metavar = "FILE", .help = "The ramdisk with its slot.", .required = true},
     force_option,
     json_option,
 };
 constexpr std::array show_arguments{
-    Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "A ramdisk, or a file for smbios_firmware.", .required = true, .content = Content::opaque, .limit_bytes = ramdisk_limit},
+    Argument{.name = "FILE",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "A ramdisk, or a file for smbios_firmware.",
+             .required = true,
+             .content = Content::opaque,
+             .limit_bytes = ramdisk_limit},
     json_option,
 };
 constexpr std::array smbios_arguments{
     Argument{.name = "--length", .kind = Kind::number, .metavar = "N", .help = "Bytes of text that shall fit; rounded up.", .required = true},
-    Argument{.name = "--outfile", .letter = 'o', .kind = Kind::output, .metavar = "FILE", .help = "The file to name in xl.cfg as smbios_firmware.", .required = true},
+    Argument{.name = "--outfile",
+             .letter = 'o',
+             .kind = Kind::output,
+             .metavar = "FILE",
+             .help = "The file to name in xl.cfg as smbios_firmware.",
+             .required = true},
     force_option,
     json_option,
 };
@@ -73,7 +95,8 @@ Answer show(const Arguments& given, Console& console) {
     const std::string name = shown(given.text("FILE"));
     if (file.bytes().empty()) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want a ramdisk or an SMBIOS slot", name)};
     if (file.bytes().size() > given.argument("FILE").limit_bytes)
-        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", name, file.bytes().size(), given.argument("FILE").limit_bytes)};
+        throw Error{Fault::malformed,
+                    fmt::format("{}: {} bytes, more than the limit of {}", name, file.bytes().size(), given.argument("FILE").limit_bytes)};
     const auto smbios = measure::smbios_slot(file.bytes());
     const std::uint64_t pages = smbios ? 0 : measure::ramdisk_slot_pages(file.bytes());
     const bool usable = smbios || (pages != 0 && pages <= measure::ramdisk_slot_page_limit);
@@ -90,7 +113,8 @@ Answer show(const Arguments& given, Console& console) {
     } else if (usable) {
         console.print(fmt::format("{}: initrd channel, {} pages ({} bytes)\n", name, pages, bytes));
     } else if (pages != 0) {
-        console.print(fmt::format("{}: begins with {} zero pages, more than the {} of the largest slot\n", name, pages, measure::ramdisk_slot_page_limit));
+        console.print(
+            fmt::format("{}: begins with {} zero pages, more than the {} of the largest slot\n", name, pages, measure::ramdisk_slot_page_limit));
     } else {
         console.print(fmt::format("{}: no slot\n", name));
     }
@@ -120,9 +144,11 @@ Answer smbios(const Arguments& given, Console& console) {
 const Command slot_add_command{
     .name = "slot add",
     .summary = "put a slot for secrets in front of a guest's ramdisk",
-    .text = "Writes the ramdisk behind zero pages. They are measured as zeros, and after a positive verdict receive an archive with the secret files, which Linux unpacks before "
-            "the rest; the guest's kernel and init need no change. Use the new file both in the guest's configuration and in the owner's reference.\n\n"
-            "Say how many pages with --pages, or let secret files say it with --for.",
+    .text =
+        "Writes the ramdisk behind zero pages. They are measured as zeros, and after a positive verdict receive an archive with the secret files, "
+        "which Linux unpacks before "
+        "the rest; the guest's kernel and init need no change. Use the new file both in the guest's configuration and in the owner's reference.\n\n"
+        "Say how many pages with --pages, or let secret files say it with --for.",
     .example = "sevctl slot add initrd.img --for etc/disk.key:disk.key -o initrd-slot.img",
     .arguments = add_arguments,
     .run = add,
@@ -139,8 +165,10 @@ const Command slot_show_command{
 const Command slot_smbios_command{
     .name = "slot smbios",
     .summary = "make a slot for secrets in an HVM guest's SMBIOS tables",
-    .text = "Writes a file for xl.cfg's smbios_firmware: one SMBIOS structure of type 11 with a placeholder. It is measured like that, and after a positive verdict "
-            "receives the credentials as strings that systemd in the guest imports by itself. An owner's secret names it: \"smbios\": {\"credential\": NAME, \"slot_bytes\": SIZE}.",
+    .text = "Writes a file for xl.cfg's smbios_firmware: one SMBIOS structure of type 11 with a placeholder. It is measured like that, and after a "
+            "positive verdict "
+            "receives the credentials as strings that systemd in the guest imports by itself. An owner's secret names it: \"smbios\": "
+            "{\"credential\": NAME, \"slot_bytes\": SIZE}.",
     .example = "sevctl slot smbios --length 500 -o smbios-slot.bin",
     .arguments = smbios_arguments,
     .run = smbios,

@@ -10,8 +10,18 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "CHAIN", .kind = Kind::input, .metavar = "CHAIN", .help = "The platform's chain, as sevctl export writes it.", .required = true, .limit_bytes = 16 << 10},
-    Argument{.name = "REPORT", .kind = Kind::input, .metavar = "REPORT", .help = "Attestation report (binary, 208 bytes).", .required = true, .limit_bytes = 208},
+    Argument{.name = "CHAIN",
+             .kind = Kind::input,
+             .metavar = "CHAIN",
+             .help = "The platform's chain, as sevctl export writes it.",
+             .required = true,
+             .limit_bytes = 16 << 10},
+    Argument{.name = "REPORT",
+             .kind = Kind::input,
+             .metavar = "REPORT",
+             .help = "Attestation report (binary, 208 bytes).",
+             .required = true,
+             .limit_bytes = 208},
     Argument{.name = "--ca", .kind = Kind::input, .metavar = "FILE", .help = "ASK and ARK: verify the chain as well.", .limit_bytes = 16 << 10},
     root_option,
     pin_option,
@@ -52,9 +62,11 @@ Answer run(const Arguments& given, Console& console) {
         console.print(result);
         return valid ? Answer::yes : Answer::no;
     }
-    std::string text = fmt::format("launch digest {}\nmnonce        {}\npolicy        {}\n", hex(report.launch_digest), hex(report.mnonce), report.policy.text());
+    std::string text =
+        fmt::format("launch digest {}\nmnonce        {}\npolicy        {}\n", hex(report.launch_digest), hex(report.mnonce), report.policy.text());
     for (const psp::Check& check : checks)
-        if (!check.passed || check.check.starts_with("report.")) text += fmt::format("{}: {}: {}\n", check.passed ? "pass" : "FAIL", check.check, check.detail);
+        if (!check.passed || check.check.starts_with("report."))
+            text += fmt::format("{}: {}: {}\n", check.passed ? "pass" : "FAIL", check.check, check.detail);
     console.print(text);
     if (pinned) console.note("endorsement missing: the chip is pinned by your word, and not endorsed by AMD");
     if (!whole) console.note("the chain above the PEK was not verified here: add --ca, or see sevctl verify");
@@ -66,7 +78,8 @@ Answer run(const Arguments& given, Console& console) {
 const Command validate_command{
     .name = "validate",
     .summary = "check who signed an attestation report",
-    .text = "Checks that the PEK of CHAIN signed REPORT. With --ca, --root or --pin-cek the chain up to its root must be valid as well. It does not say whether the "
+    .text = "Checks that the PEK of CHAIN signed REPORT. With --ca, --root or --pin-cek the chain up to its root must be valid as well. It does not "
+            "say whether the "
             "launch digest is the one that was wanted, nor whether the report is fresh: sevctl judge does.",
     .example = "sevctl validate platform.chain report.bin --ca ask_ark_naples.cert",
     .arguments = arguments,

@@ -15,7 +15,8 @@ constexpr std::array arguments{
     Argument{.name = "--sev",
              .kind = Kind::input,
              .metavar = "FILE",
-             .help = "The platform's chain: PDH, PEK, OCA, CEK, and perhaps ASK and ARK, as sevctl export writes it. Without it this machine's platform is asked.",
+             .help = "The platform's chain: PDH, PEK, OCA, CEK, and perhaps ASK and ARK, as sevctl export writes it. Without it this machine's "
+                     "platform is asked.",
              .limit_bytes = 16 << 10},
     Argument{.name = "--oca", .kind = Kind::input, .metavar = "FILE", .help = "Take the OCA certificate from here.", .limit_bytes = 2084},
     ca_option,
@@ -32,7 +33,8 @@ std::string line_of(const psp::SevCertificate& certificate) {
     const bool wide = psp::raw(certificate.algorithm) >= 0x100; // SHA-384
     const auto signed_bytes = certificate.signed_bytes();
     const auto* rsa = std::get_if<psp::RsaCertificateKey>(&certificate.key);
-    const std::string key = rsa ? fmt::format("R{} R{}", rsa->bits, wide ? 384 : 256) : fmt::format("EP384 {}{}", agreement ? 'D' : 'E', wide ? 384 : 256);
+    const std::string key =
+        rsa ? fmt::format("R{} R{}", rsa->bits, wide ? 384 : 256) : fmt::format("EP384 {}{}", agreement ? 'D' : 'E', wide ? 384 : 256);
     return fmt::format("{} {} {}", psp::name(certificate.usage), key, hex(hash(wide ? Hash::sha384 : Hash::sha256, signed_bytes)));
 }
 
@@ -53,7 +55,8 @@ bool signed_by(const psp::CaCertificate& child, const psp::CaCertificate& parent
 
 /// One line of the tree: how `parent` signed `child`, and itself if it is a root.
 template <class Child, class Parent>
-std::string link(std::string_view indent, const std::optional<Child>& child, const std::optional<Parent>& parent, std::string_view name, bool is_root) {
+std::string link(std::string_view indent, const std::optional<Child>& child, const std::optional<Parent>& parent, std::string_view name,
+                 bool is_root) {
     if (!parent) return fmt::format("{} ? {} is missing\n", indent, name);
     const std::string_view itself = !is_root ? " " : signed_by(*parent, *parent) ? "•" : "•\u0337";
     const std::string_view signs = child && signed_by(*child, *parent) ? "⬑" : "⬑\u0338";
@@ -98,7 +101,9 @@ struct Subject {
 Subject of_platform(const Arguments& given, Console& console, const NamedEndorsement& named, const std::vector<psp::Root>& roots) {
     Platform platform = open_for_certificates(given, console);
     const psp::PlatformCertificates own = platform.certificates();
-    Subject out{.chain = {.pdh = own.pdh, .pek = own.pek, .oca = own.oca, .cek = own.cek, .ask = {}, .ark = {}}, .missing = {}, .emulated = platform.emulated()};
+    Subject out{.chain = {.pdh = own.pdh, .pek = own.pek, .oca = own.oca, .cek = own.cek, .ask = {}, .ark = {}},
+                .missing = {},
+                .emulated = platform.emulated()};
     const auto search = find_signed_cek(given, named, own.cek, roots);
     if (search.found) {
         out.chain.cek = search.found->cek;
@@ -113,13 +118,15 @@ Subject of_platform(const Arguments& given, Console& console, const NamedEndorse
 Subject read_subject(const Arguments& given, Console& console, const std::vector<psp::Root>& roots) {
     const bool from_file = given.has("--sev");
     for (const std::string_view option : {cek_option.name, cache_option.name, device_option.name})
-        if (from_file && given.has(option)) throw Error{Fault::usage, fmt::format("{} is for this machine's platform, and --sev names a file: want one of them", option)};
+        if (from_file && given.has(option))
+            throw Error{Fault::usage, fmt::format("{} is for this machine's platform, and --sev names a file: want one of them", option)};
     // Files first: nothing is asked of a device while a file is not what it should be.
     std::optional<psp::SevCertificate> oca;
     if (given.has("--oca")) {
         const std::string file = shown(given.text("--oca"));
         oca = psp::parse_sev_certificate(input_bytes(given, "--oca"), file);
-        if (oca->usage != psp::Usage::oca) throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(oca->usage))};
+        if (oca->usage != psp::Usage::oca)
+            throw Error{Fault::malformed, fmt::format("{}: 8h PUBKEY_USAGE is {}, want OCA", file, psp::name(oca->usage))};
     }
     const NamedEndorsement named = named_endorsement(given);
     Subject out;
@@ -143,11 +150,14 @@ std::string_view endorsement_of(const psp::Chain& chain, const psp::ChainVerdict
 std::string root_line(const psp::ChainVerdict& verdict) {
     const std::string_view emulated = verdict.emulated ? " (an emulated PSP: nothing is protected by hardware)" : "";
     if (!verdict.root->pinned_cek) return fmt::format("\nroot: {}{}\n", verdict.root->label, emulated);
-    return fmt::format("\nendorsement missing; pinned: \"{}\" is trusted by your word for its CEK\n{}{}\n", verdict.root->label, hex(verdict.root->fingerprint), emulated);
+    return fmt::format("\nendorsement missing; pinned: \"{}\" is trusted by your word for its CEK\n{}{}\n", verdict.root->label,
+                       hex(verdict.root->fingerprint), emulated);
 }
 
 std::string how_to_go_on(const Subject& subject) {
-    const std::string pin = subject.chain.cek ? fmt::format("; or, for a chip that you know otherwise, --pin-cek LABEL:PRODUCT:{}", hex(subject.chain.cek->fingerprint())) : "";
+    const std::string pin =
+        subject.chain.cek ? fmt::format("; or, for a chip that you know otherwise, --pin-cek LABEL:PRODUCT:{}", hex(subject.chain.cek->fingerprint()))
+                          : "";
     if (!subject.missing.empty()) return subject.missing + pin;
     return fmt::format("add --ca ask_ark_PRODUCT.cert from https://download.amd.com/developer/eula/sev/, PRODUCT being naples, rome or milan{}", pin);
 }
@@ -185,7 +195,9 @@ Answer run(const Arguments& given, Console& console) {
         console.print(text);
     }
     if (!judged && psp::all_passed(verdict.checks))
-        throw Error{Fault::usage, fmt::format("{}: endorsement missing: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK", given.has("--sev") ? shown(given.text("--sev")) : "this platform"),
+        throw Error{Fault::usage,
+                    fmt::format("{}: endorsement missing: ends at the CEK: whether AMD made this platform is unknown without ASK and ARK",
+                                given.has("--sev") ? shown(given.text("--sev")) : "this platform"),
                     how_to_go_on(subject)};
     return verdict.trusted() ? Answer::yes : Answer::no;
 }
@@ -195,12 +207,15 @@ Answer run(const Arguments& given, Console& console) {
 const Command verify_command{
     .name = "verify",
     .summary = "verify a platform's certificate chain",
-    .text = "Verifies ARK, ASK, CEK, PEK, OCA and PDH: every signature, usage, algorithm, key id and curve, up to a root that is trusted. AMD's roots are "
+    .text = "Verifies ARK, ASK, CEK, PEK, OCA and PDH: every signature, usage, algorithm, key id and curve, up to a root that is trusted. AMD's "
+            "roots are "
             "built in by fingerprint; any other root, such as that of an emulated PSP, counts only when --root names it. Without --sev it is "
             "this machine's own platform, with the signed CEK found as sevctl export finds it.\n\n"
-            "AMD's endorsement may not be to be had, as for some embedded parts: that is said as \"endorsement missing\". An owner who knows the chip by other means may pin it "
+            "AMD's endorsement may not be to be had, as for some embedded parts: that is said as \"endorsement missing\". An owner who knows the "
+            "chip by other means may pin it "
             "by its CEK (--pin-cek); the report says then that it is the owner's word, and not AMD's.\n\n"
-            "The report is a tree as virtee's sevctl prints it, each certificate with its fingerprint and a mark for each signature, then each check that "
+            "The report is a tree as virtee's sevctl prints it, each certificate with its fingerprint and a mark for each signature, then each check "
+            "that "
             "failed with its reason. Exit status 1: something is invalid. 2: no answer, for instance because ASK and ARK are missing.",
     .example = "sevctl verify --sev platform.chain --ca ask_ark_naples.cert",
     .arguments = arguments,

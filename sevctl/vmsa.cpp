@@ -10,7 +10,11 @@
 namespace sev::cli {
 namespace {
 
-constexpr Argument cpu{.name = "--cpu", .kind = Kind::number, .metavar = "N", .help = "Number of the vCPU: 0 is the one that boots, all others are alike.", .required = true};
+constexpr Argument cpu{.name = "--cpu",
+                       .kind = Kind::number,
+                       .metavar = "N",
+                       .help = "Number of the vCPU: 0 is the one that boots, all others are alike.",
+                       .required = true};
 constexpr Argument family{.name = "--family", .kind = Kind::number, .metavar = "N", .help = "CPU family, such as 25."};
 constexpr Argument model{.name = "--model", .kind = Kind::number, .metavar = "N", .help = "CPU model."};
 constexpr Argument stepping{.name = "--stepping", .kind = Kind::number, .metavar = "N", .help = "CPU stepping."};
@@ -19,19 +23,37 @@ constexpr Argument firmware{.name = "--firmware",
                             .metavar = "FILE",
                             .help = "Flash image (OVMF), which says where vCPUs other than 0 start.",
                             .limit_bytes = 16 << 20};
-constexpr Argument userspace{.name = "--userspace", .kind = Kind::choice, .metavar = "VMM", .help = "qemu or krun.", .choices = "qemu|krun", .required = true};
+constexpr Argument userspace{
+    .name = "--userspace", .kind = Kind::choice, .metavar = "VMM", .help = "qemu or krun.", .choices = "qemu|krun", .required = true};
 
 constexpr std::array build_arguments{
     Argument{.name = "FILE", .kind = Kind::output, .metavar = "FILE", .help = "Where to write the page (4096 bytes); - is stdout.", .required = true},
-    cpu, family, model, stepping, firmware, userspace,
+    cpu,
+    family,
+    model,
+    stepping,
+    firmware,
+    userspace,
     Argument{.name = "--profile",
              .metavar = "PROFILE",
-             .help = "How the VMM sets the page up: kvm-legacy (as sevctl has it, default with qemu), kvm-init2, ec2, gce, krun; @VERSION may follow."},
+             .help =
+                 "How the VMM sets the page up: kvm-legacy (as sevctl has it, default with qemu), kvm-init2, ec2, gce, krun; @VERSION may follow."},
     json_option,
 };
 constexpr std::array update_arguments{
-    Argument{.name = "FILE", .kind = Kind::update, .metavar = "FILE", .help = "The page to change in place (4096 bytes).", .required = true, .limit_bytes = 4096},
-    cpu, family, model, stepping, firmware, userspace, json_option,
+    Argument{.name = "FILE",
+             .kind = Kind::update,
+             .metavar = "FILE",
+             .help = "The page to change in place (4096 bytes).",
+             .required = true,
+             .limit_bytes = 4096},
+    cpu,
+    family,
+    model,
+    stepping,
+    firmware,
+    userspace,
+    json_option,
 };
 constexpr std::array show_arguments{
     Argument{.name = "FILE", .kind = Kind::input, .metavar = "FILE", .help = "The page to show (4096 bytes).", .required = true, .limit_bytes = 4096},
@@ -43,7 +65,9 @@ constexpr std::array diff_arguments{
     json_option,
 };
 
-measure::Vmsa read_page(const Arguments& given, std::string_view name) { return measure::parse_vmsa(input_bytes(given, name), shown(given.text(name))); }
+measure::Vmsa read_page(const Arguments& given, std::string_view name) {
+    return measure::parse_vmsa(input_bytes(given, name), shown(given.text(name)));
+}
 
 unsigned cpu_number(const Arguments& given) { return static_cast<unsigned>(given.number("--cpu", 0, measure::max_vcpus - 1)); }
 
@@ -88,7 +112,8 @@ Answer build(const Arguments& given, Console& console) {
     if (given.text("FILE") == "-" && console.json()) throw Error{Fault::usage, "FILE is - (stdout) and --json is given, want one of them"};
     write_output(console, given.text("FILE"), page, Visibility::readable, Existing::replace);
     // what is open about the kvm profiles is small print for the manual; the others are unproven as a whole
-    if (!profile.unverified.empty() && !profile.name.starts_with("kvm-")) console.warn(fmt::format("profile {}: {}", profile.name, profile.unverified));
+    if (!profile.unverified.empty() && !profile.name.starts_with("kvm-"))
+        console.warn(fmt::format("profile {}: {}", profile.name, profile.unverified));
     report(given, console, page, &profile);
     return Answer::yes;
 }
@@ -136,7 +161,8 @@ Answer show(const Arguments& given, Console& console) {
     result["fields"] = json::Value::object();
     for (const measure::VmsaValue& value : measure::describe(page)) result["fields"][std::string{value.field.name}] = value.text;
     result["stray_bytes"] = json::Value::array();
-    for (const measure::StrayByte& stray : measure::stray_bytes(page)) result["stray_bytes"].push_back({{"offset", stray.offset}, {"value", stray.value}});
+    for (const measure::StrayByte& stray : measure::stray_bytes(page))
+        result["stray_bytes"].push_back({{"offset", stray.offset}, {"value", stray.value}});
     console.print(result);
     return Answer::yes;
 }
@@ -160,8 +186,10 @@ Answer diff(const Arguments& given, Console& console) {
 const Command vmsa_build_command{
     .name = "vmsa build",
     .summary = "make the initial register page of a vCPU",
-    .text = "Writes the VMSA of one vCPU as the VMM sets it up before an SEV-ES launch; the page is part of the launch digest. --userspace qemu is the page of "
-            "the older KVM interface (KVM_SEV_ES_INIT), byte for byte that of virtee's sevctl; newer QEMU and Linux (KVM_SEV_INIT2) set the floating-point "
+    .text = "Writes the VMSA of one vCPU as the VMM sets it up before an SEV-ES launch; the page is part of the launch digest. --userspace qemu is "
+            "the page of "
+            "the older KVM interface (KVM_SEV_ES_INIT), byte for byte that of virtee's sevctl; newer QEMU and Linux (KVM_SEV_INIT2) set the "
+            "floating-point "
             "fields as well: --profile kvm-init2.\n\n"
             "A vCPU other than 0 needs --firmware, for the address it starts at.",
     .example = "sevctl vmsa build vmsa1.bin --cpu 1 --family 25 --model 1 --stepping 1 --firmware OVMF.fd --userspace qemu",
@@ -171,7 +199,8 @@ const Command vmsa_build_command{
 const Command vmsa_update_command{
     .name = "vmsa update",
     .summary = "change CPU signature and start address of a register page",
-    .text = "Changes a VMSA in place: the CPU signature when family, model or stepping is given, and with --firmware, for a vCPU other than 0, the address it "
+    .text = "Changes a VMSA in place: the CPU signature when family, model or stepping is given, and with --firmware, for a vCPU other than 0, the "
+            "address it "
             "starts at. All other bytes stay.",
     .example = "sevctl vmsa update vmsa1.bin --cpu 1 --family 23 --model 1 --stepping 2 --userspace qemu",
     .arguments = update_arguments,
@@ -180,7 +209,8 @@ const Command vmsa_update_command{
 const Command vmsa_show_command{
     .name = "vmsa show",
     .summary = "show a register page",
-    .text = "Prints a VMSA as JSON with the field names of virtee's sevctl, which knows the page up to 407h. --json shows every field that the AMD64 manual "
+    .text = "Prints a VMSA as JSON with the field names of virtee's sevctl, which knows the page up to 407h. --json shows every field that the AMD64 "
+            "manual "
             "names, in hexadecimal, the page's SHA-256, and bytes that are set outside all fields.",
     .example = "sevctl vmsa show vmsa0.bin",
     .arguments = show_arguments,

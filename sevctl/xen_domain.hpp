@@ -6,7 +6,8 @@
 /// How commands reach a paused Xen domain.
 namespace sev::cli {
 
-inline constexpr Argument domid_option{.name = "--domid", .kind = Kind::number, .metavar = "N", .help = "Id of the domain, created paused (xl create -p).", .required = true};
+inline constexpr Argument domid_option{
+    .name = "--domid", .kind = Kind::number, .metavar = "N", .help = "Id of the domain, created paused (xl create -p).", .required = true};
 
 /// A domain that is only looked at, and what it takes. Throws Error{Fault::system} that says in one line what is missing where there is no Xen.
 struct LookedAtDomain {

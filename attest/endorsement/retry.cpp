@@ -136,7 +136,8 @@ Time time_of(json::Object& object, std::string_view key) { return Time{Milliseco
 
 json::Object begun(const json::Value& value, std::string_view what, std::string_view format) {
     json::Object object{value, std::string{what}};
-    if (const std::string got = object.string("format"); got != format) object.refuse("format", fmt::format("is {}, want {}", printable(got), format));
+    if (const std::string got = object.string("format"); got != format)
+        object.refuse("format", fmt::format("is {}, want {}", printable(got), format));
     if (const auto got = object.number("version", 1000); got != 1) object.refuse("version", fmt::format("is {}, want 1", got));
     return object;
 }
@@ -147,8 +148,8 @@ std::string text(Time time) {
     const auto day = std::chrono::floor<std::chrono::days>(time);
     const std::chrono::year_month_day date{day};
     const auto second = std::chrono::floor<seconds>(time - day).count();
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()), static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                       second / 3600, second / 60 % 60, second % 60);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                       static_cast<unsigned>(date.day()), second / 3600, second / 60 % 60, second % 60);
 }
 
 std::optional<Time> retry_after(std::string_view value, Time now) {
@@ -166,7 +167,8 @@ std::optional<Time> retry_after(std::string_view value, Time now) {
 Milliseconds back_off(unsigned failures, Milliseconds first, double random) {
     const auto longest = std::chrono::duration_cast<Milliseconds>(std::chrono::hours{1});
     const unsigned doublings = std::min(std::max(failures, 1U) - 1, 30U);
-    const double whole = std::min(static_cast<double>(longest.count()), static_cast<double>(first.count()) * std::ldexp(1.0, static_cast<int>(doublings)));
+    const double whole =
+        std::min(static_cast<double>(longest.count()), static_cast<double>(first.count()) * std::ldexp(1.0, static_cast<int>(doublings)));
     return Milliseconds{std::llround(whole * (0.5 + 0.5 * std::clamp(random, 0.0, 1.0)))};
 }
 
@@ -183,7 +185,12 @@ WaitNote WaitNote::parse(std::string_view text, std::string_view what) {
 }
 
 std::string WaitNote::serialize() const {
-    return json::pretty({{"format", format}, {"version", 1}, {"server", server}, {"failures", failures}, {"not_before_ms", not_before.time_since_epoch().count()}, {"reason", reason}});
+    return json::pretty({{"format", format},
+                         {"version", 1},
+                         {"server", server},
+                         {"failures", failures},
+                         {"not_before_ms", not_before.time_since_epoch().count()},
+                         {"reason", reason}});
 }
 
 MissingNote MissingNote::parse(std::string_view text, std::string_view what) {

@@ -20,12 +20,12 @@ inline constexpr Milliseconds longest_wait = std::chrono::hours{24};
 /// The longest time for which "there is no such endorsement" is believed.
 inline constexpr Milliseconds longest_missing = std::chrono::hours{24 * 7};
 
-/// The value of a Retry-After header: seconds, or an HTTP-date in each of the three forms that a recipient must read. Never before `now`, never later than
-/// `now` + longest_wait; nullopt when it is neither. Source: RFC 9110 sections 10.2.3 and 5.6.7.
+/// The value of a Retry-After header: seconds, or an HTTP-date in each of the three forms that a recipient must read. Never before `now`, never later
+/// than `now` + longest_wait; nullopt when it is neither. Source: RFC 9110 sections 10.2.3 and 5.6.7.
 std::optional<Time> retry_after(std::string_view value, Time now);
 
-/// How long to leave a server alone after its `failures`-th failure in a row (from 1): `first` doubled each time up to an hour, of which a random part is taken,
-/// at least one half, so that many hosts do not come back together. `random` is from 0 up to 1.
+/// How long to leave a server alone after its `failures`-th failure in a row (from 1): `first` doubled each time up to an hour, of which a random
+/// part is taken, at least one half, so that many hosts do not come back together. `random` is from 0 up to 1.
 Milliseconds back_off(unsigned failures, Milliseconds first, double random);
 
 /// What is known of one server that failed; kept beside the cache so that every process obeys it. JSON, format "xen-sev/server-wait".

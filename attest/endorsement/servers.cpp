@@ -38,13 +38,16 @@ void check_pattern(std::string_view pattern, std::string_view placeholder, std::
     if (authority.empty() || authority.front() == ':') refuse("names no host");
     if (authority.find('@') != std::string_view::npos) refuse("has a user name in it, which no key server asks for");
     const auto at = pattern.find(placeholder);
-    if (at == std::string_view::npos || pattern.find(placeholder, at + 1) != std::string_view::npos) refuse(fmt::format("does not have {} in it exactly once", placeholder));
+    if (at == std::string_view::npos || pattern.find(placeholder, at + 1) != std::string_view::npos)
+        refuse(fmt::format("does not have {} in it exactly once", placeholder));
     if (at < scheme.size() + authority.size()) refuse(fmt::format("has {} in its host", placeholder));
 }
 
 std::string cek_url(const Servers& servers, const psp::ChipId& id) { return filled(servers.cek, "{id}", hex(id), "address of CEKs"); }
 
-std::string ca_url(const Servers& servers, psp::Product product) { return filled(servers.ca, "{product}", psp::name(product), "address of ASK and ARK"); }
+std::string ca_url(const Servers& servers, psp::Product product) {
+    return filled(servers.ca, "{product}", psp::name(product), "address of ASK and ARK");
+}
 
 std::string server_of(std::string_view url) {
     std::string server{authority_of(url)};

@@ -14,8 +14,8 @@ struct Servers {
     friend bool operator==(const Servers&, const Servers&) = default;
 };
 
-/// Checks one pattern: https, a host, no user name or password, no white space or control characters, at most 1024 bytes, and `placeholder` in it exactly
-/// once, after the host. Throws Error{Fault::usage} that names `what`.
+/// Checks one pattern: https, a host, no user name or password, no white space or control characters, at most 1024 bytes, and `placeholder` in it
+/// exactly once, after the host. Throws Error{Fault::usage} that names `what`.
 void check_pattern(std::string_view pattern, std::string_view placeholder, std::string_view what);
 
 /// The addresses to ask. Throw Error{Fault::usage} as check_pattern does.

@@ -80,7 +80,9 @@ Lock Lock::take(const Path& file, Time deadline, const std::function<Time()>& no
     while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) system_error(file, "lock", errno);
-        if (now() >= deadline) throw Error{Fault::system, fmt::format("{}: another process still fetches this after the whole deadline", printable(file.string(), 4096)), "run it again"};
+        if (now() >= deadline)
+            throw Error{Fault::system, fmt::format("{}: another process still fetches this after the whole deadline", printable(file.string(), 4096)),
+                        "run it again"};
         sleep(Milliseconds{20});
     }
     return Lock{std::move(fd)};
@@ -186,8 +188,12 @@ std::optional<MissingNote> Store::missing_ca(psp::Product product, Time now) con
 std::optional<MissingNote> Store::missing_cek(const psp::ChipId& id, Time now) const {
     return missing(cek_path(id).replace_extension(".missing"), subject_of(id), now);
 }
-void Store::put_missing_ca(psp::Product product, const MissingNote& note) const { put(ca_path(product).replace_extension(".missing"), as_bytes(note.serialize())); }
-void Store::put_missing_cek(const psp::ChipId& id, const MissingNote& note) const { put(cek_path(id).replace_extension(".missing"), as_bytes(note.serialize())); }
+void Store::put_missing_ca(psp::Product product, const MissingNote& note) const {
+    put(ca_path(product).replace_extension(".missing"), as_bytes(note.serialize()));
+}
+void Store::put_missing_cek(const psp::ChipId& id, const MissingNote& note) const {
+    put(cek_path(id).replace_extension(".missing"), as_bytes(note.serialize()));
+}
 
 std::optional<WaitNote> Store::wait(std::string_view server, Time now) const {
     auto note = note_at<WaitNote>(directory_ / "server" / (file_name_of(server) + ".wait"));
@@ -208,7 +214,8 @@ std::vector<std::string> Store::names(std::string_view folder, std::size_t limit
     const Path path = directory_ / folder;
     if (!present(path)) return out;
     std::filesystem::directory_iterator at{path, error};
-    for (; !error && at != std::filesystem::directory_iterator{} && out.size() < limit; at.increment(error)) out.push_back(at->path().filename().string());
+    for (; !error && at != std::filesystem::directory_iterator{} && out.size() < limit; at.increment(error))
+        out.push_back(at->path().filename().string());
     if (error) system_error(path, "list", error.value());
     std::ranges::sort(out);
     return out;

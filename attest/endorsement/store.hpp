@@ -10,14 +10,15 @@
 
 namespace sev::endorsement {
 
-/// Where endorsements are kept when nobody says otherwise: /var/cache/xen-sev for root, else xen-sev under `xdg_cache_home`, else under `home`/.cache.
-/// Throws Error{Fault::usage} when none of these is known. The two are what a program's main found in its environment, or empty.
+/// Where endorsements are kept when nobody says otherwise: /var/cache/xen-sev for root, else xen-sev under `xdg_cache_home`, else under
+/// `home`/.cache. Throws Error{Fault::usage} when none of these is known. The two are what a program's main found in its environment, or empty.
 Path default_directory(bool root, std::string_view xdg_cache_home, std::string_view home);
 
 /// An exclusive lock between processes, held until it dies.
 class Lock {
 public:
-    /// Waits until `deadline` at most, with `sleep` between attempts. Throws Error{Fault::system} that names the file, also when another process still has it.
+    /// Waits until `deadline` at most, with `sleep` between attempts. Throws Error{Fault::system} that names the file, also when another process
+    /// still has it.
     static Lock take(const Path& file, Time deadline, const std::function<Time()>& now, const std::function<void(Milliseconds)>& sleep);
 
 private:
@@ -31,7 +32,8 @@ struct StoredCek {
     friend bool operator==(const StoredCek&, const StoredCek&) = default;
 };
 
-/// Endorsements on disk. A CEK never changes, so what is there is good for ever; it is also never trusted: everything is verified each time it is read.
+/// Endorsements on disk. A CEK never changes, so what is there is good for ever; it is also never trusted: everything is verified each time it is
+/// read.
 ///
 /// `ca/PRODUCT.cert`     ASK‖ARK                  `ca/PRODUCT.missing`  a server has none (MissingNote)
 /// `cek/ID.cert`         CEK of a chip id         `cek/ID.missing`
@@ -39,9 +41,9 @@ struct StoredCek {
 /// `server/HOST_PORT.wait`  when a server may be asked again (WaitNote)
 /// `lock/NAME`           one flight for each thing
 ///
-/// Directories are made when first needed, mode 0755; files are 0644 and appear whole or not at all. Reading never changes anything. A note that is broken,
-/// about something else, or beyond what is ever believed (longest_wait, longest_missing) counts as absent. Throws Error{Fault::system} when a file cannot be
-/// read or written.
+/// Directories are made when first needed, mode 0755; files are 0644 and appear whole or not at all. Reading never changes anything. A note that is
+/// broken, about something else, or beyond what is ever believed (longest_wait, longest_missing) counts as absent. Throws Error{Fault::system} when a
+/// file cannot be read or written.
 class Store {
 public:
     explicit Store(Path directory) : directory_{std::move(directory)} {}

@@ -56,7 +56,8 @@ std::string_view foreign(ByteView bytes) {
     if (begin.starts_with('{') || begin.starts_with('[')) return "JSON";
     constexpr std::array<std::uint8_t, 2> gzip{0x1F, 0x8B};
     if (bytes.size() > 2 && std::ranges::equal(bytes.first(2), gzip)) return "a gzip file";
-    const bool text = std::ranges::all_of(bytes.first(std::min<std::size_t>(bytes.size(), 64)), [](std::uint8_t c) { return (c >= ' ' && c <= '~') || (c >= '\t' && c <= '\r'); });
+    const bool text = std::ranges::all_of(bytes.first(std::min<std::size_t>(bytes.size(), 64)),
+                                          [](std::uint8_t c) { return (c >= ' ' && c <= '~') || (c >= '\t' && c <= '\r'); });
     return text ? "text" : "";
 }
 
@@ -78,28 +79,36 @@ Judged<Authority> judge_ca(const psp::CaCertificate& ask, const psp::CaCertifica
     require(verdict.root.has_value(), "an ARK that passes every check is a root of the set");
     if (product && verdict.root->product != *product) {
         return {.value = std::nullopt,
-                .refusal = fmt::format("{}: ASK and ARK of {} ({}), want those of {}", what, psp::name(verdict.root->product), verdict.root->label, psp::name(*product))};
+                .refusal = fmt::format("{}: ASK and ARK of {} ({}), want those of {}", what, psp::name(verdict.root->product), verdict.root->label,
+                                       psp::name(*product))};
     }
     return {.value = Authority{.root = *verdict.root, .ask = ask, .ark = ark}, .refusal = {}};
 }
 
 Judged<Authority> judge_ca(ByteView bytes, std::string_view what, const std::vector<psp::Root>& roots, std::optional<psp::Product> product) {
-    if (std::string problem = not_a_certificate(bytes, what, "ASK and ARK (1408, 1664 or 3200 bytes)"); !problem.empty()) return {.value = std::nullopt, .refusal = std::move(problem)};
-    if (bytes.size() > longest_ca_bytes) return {.value = std::nullopt, .refusal = fmt::format("{}: {} bytes, want ASK and ARK (1408, 1664 or 3200 bytes)", what, bytes.size())};
+    if (std::string problem = not_a_certificate(bytes, what, "ASK and ARK (1408, 1664 or 3200 bytes)"); !problem.empty())
+        return {.value = std::nullopt, .refusal = std::move(problem)};
+    if (bytes.size() > longest_ca_bytes)
+        return {.value = std::nullopt, .refusal = fmt::format("{}: {} bytes, want ASK and ARK (1408, 1664 or 3200 bytes)", what, bytes.size())};
     const auto chain = answer_of([&] { return psp::parse_chain(bytes, what); });
     if (!chain) return {.value = std::nullopt, .refusal = chain.refusal};
-    if (!chain.value->ask || !chain.value->ark) return {.value = std::nullopt, .refusal = fmt::format("{}: {} bytes, want ASK and ARK (1408, 1664 or 3200 bytes)", what, bytes.size())};
+    if (!chain.value->ask || !chain.value->ark)
+        return {.value = std::nullopt, .refusal = fmt::format("{}: {} bytes, want ASK and ARK (1408, 1664 or 3200 bytes)", what, bytes.size())};
     return judge_ca(*chain.value->ask, *chain.value->ark, what, roots, product);
 }
 
 Judged<psp::SevCertificate> parse_cek(ByteView bytes, std::string_view what) {
-    if (std::string problem = not_a_certificate(bytes, what, "a CEK certificate (2084 bytes)"); !problem.empty()) return {.value = std::nullopt, .refusal = std::move(problem)};
+    if (std::string problem = not_a_certificate(bytes, what, "a CEK certificate (2084 bytes)"); !problem.empty())
+        return {.value = std::nullopt, .refusal = std::move(problem)};
     auto cek = answer_of([&] { return psp::parse_sev_certificate(bytes, what); });
     if (!cek) return cek;
     if (cek.value->usage != psp::Usage::cek) {
-        return {.value = std::nullopt, .refusal = fmt::format("{}: 008h PUBKEY_USAGE is 0x{:x} ({}), want 0x1004 (CEK)", what, psp::raw(cek.value->usage), psp::name(cek.value->usage))};
+        return {.value = std::nullopt,
+                .refusal = fmt::format("{}: 008h PUBKEY_USAGE is 0x{:x} ({}), want 0x1004 (CEK)", what, psp::raw(cek.value->usage),
+                                       psp::name(cek.value->usage))};
     }
-    if (!cek.value->signature_by(psp::Usage::ask)) return {.value = std::nullopt, .refusal = fmt::format("{}: a CEK that no ASK has signed, as a platform exports it", what)};
+    if (!cek.value->signature_by(psp::Usage::ask))
+        return {.value = std::nullopt, .refusal = fmt::format("{}: a CEK that no ASK has signed, as a platform exports it", what)};
     return cek;
 }
 
@@ -108,8 +117,11 @@ Judged<psp::SevCertificate> judge_cek(const psp::SevCertificate& cek, std::strin
     chain.cek = cek;
     chain.ask = authority.ask;
     chain.ark = authority.ark;
-    const std::string problem = failures(psp::verify_chain(chain, {authority.root}).checks, {"chain.roots", "chain.ark.", "chain.ask.", "chain.cek."});
-    if (!problem.empty()) return {.value = std::nullopt, .refusal = fmt::format("{}: not endorsed by the ASK of {}: {}", what, psp::name(authority.product()), problem)};
+    const std::string problem =
+        failures(psp::verify_chain(chain, {authority.root}).checks, {"chain.roots", "chain.ark.", "chain.ask.", "chain.cek."});
+    if (!problem.empty())
+        return {.value = std::nullopt,
+                .refusal = fmt::format("{}: not endorsed by the ASK of {}: {}", what, psp::name(authority.product()), problem)};
     return {.value = cek, .refusal = {}};
 }
 

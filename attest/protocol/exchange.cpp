@@ -41,10 +41,12 @@ JudgementAnswer judgement_from_json(const json::Value& value, const std::string&
     json::Object object{value, what};
     JudgementAnswer out{.verdict = Verdict::from_json(object.at("verdict"), what + ": verdict"), .packets = {}, .attestation_result = {}};
     const json::Value& packets = object.array("packets", JudgementAnswer::packet_limit);
-    for (std::size_t i = 0; i < packets.size(); ++i) out.packets.push_back(SecretPacketMessage::from_json(packets[i], fmt::format("{}: packets[{}]", what, i)));
+    for (std::size_t i = 0; i < packets.size(); ++i)
+        out.packets.push_back(SecretPacketMessage::from_json(packets[i], fmt::format("{}: packets[{}]", what, i)));
     if (object.has("attestation_result")) out.attestation_result = checked_text(object, "attestation_result", attestation_result_limit_bytes);
     object.done();
-    if (!out.verdict.trusted() && !out.packets.empty()) object.refuse("packets", fmt::format("has {}, and the verdict is not trusted", out.packets.size()));
+    if (!out.verdict.trusted() && !out.packets.empty())
+        object.refuse("packets", fmt::format("has {}, and the verdict is not trusted", out.packets.size()));
     for (const SecretPacketMessage& packet : out.packets)
         if (packet.session_id != out.verdict.session_id) object.refuse("packets", "are of another session than the verdict");
     return out;
@@ -103,7 +105,8 @@ std::string checked_policy_name(std::string name, std::string_view what) {
     if (name.empty() || name.size() > policy_name_limit_bytes)
         throw Error{Fault::malformed, fmt::format("{}: {} bytes, want 1 to {}", what, name.size(), policy_name_limit_bytes)};
     if (name.front() == '.' || !std::ranges::all_of(name, name_character))
-        throw Error{Fault::malformed, fmt::format("{}: \"{}\" is no policy name, want letters, digits, \".\", \"_\", \"-\", and no dot in front", what, printable(name))};
+        throw Error{Fault::malformed, fmt::format("{}: \"{}\" is no policy name, want letters, digits, \".\", \"_\", \"-\", and no dot in front",
+                                                  what, printable(name))};
     return name;
 }
 
@@ -150,7 +153,8 @@ ExchangeRequest read_exchange_request(std::string_view text, std::string_view wh
     json::Object object{value, std::string{what}};
     const std::string format = object.string("format", 128);
     if (format == SessionRequest::format) {
-        if (text.size() > SessionRequest::limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, want at most {}", what, text.size(), SessionRequest::limit_bytes)};
+        if (text.size() > SessionRequest::limit_bytes)
+            throw Error{Fault::malformed, fmt::format("{}: {} bytes, want at most {}", what, text.size(), SessionRequest::limit_bytes)};
         return SessionRequest::from_json(value, what);
     }
     if (format == JudgementRequest::format) return JudgementRequest::from_json(value, what);
@@ -174,7 +178,8 @@ ExchangeAnswer ExchangeAnswer::from_json(const json::Value& value, std::string_v
     take("judgement", judgement_from_json);
     take("trouble", trouble_from_json);
     object.done();
-    if (bodies != 1) throw Error{Fault::malformed, fmt::format("{}: has {} of offer, refusal, judgement and trouble, want exactly one", what, bodies)};
+    if (bodies != 1)
+        throw Error{Fault::malformed, fmt::format("{}: has {} of offer, refusal, judgement and trouble, want exactly one", what, bodies)};
     return out;
 }
 
@@ -187,7 +192,8 @@ json::Value ExchangeAnswer::to_json() const {
 }
 
 ExchangeAnswer open_answer(std::string_view wire, std::string_view request_text, const OwnerKey& owner) {
-    if (wire.size() > ExchangeAnswer::wire_limit_bytes) refuse_answer(fmt::format("{} bytes, want at most {}", wire.size(), ExchangeAnswer::wire_limit_bytes));
+    if (wire.size() > ExchangeAnswer::wire_limit_bytes)
+        refuse_answer(fmt::format("{} bytes, want at most {}", wire.size(), ExchangeAnswer::wire_limit_bytes));
     const auto answer = read_message<ExchangeAnswer>(verify_jws(wire, owner, ExchangeAnswer::jws_type, "owner's answer"), "owner's answer");
     if (answer.request != sha256(as_bytes(request_text))) refuse_answer("is to another request than the one that was sent");
     std::visit(Fits{answer}, read_exchange_request(request_text, "own request"));

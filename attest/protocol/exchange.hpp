@@ -10,9 +10,10 @@
 #include "attest/protocol/session_offer.hpp"
 #include "attest/protocol/verdict.hpp"
 
-/// The two steps between a host's daemon and a guest owner's service, each one request and one signed answer. Whoever carries them (a relay, qrexec, a socket) is trusted
-/// with nothing: the answer names the SHA-256 of the very request it answers, whose nonce nobody else drew, and bears the signature of the owner's
-/// key that the host has pinned. So a replayed, swapped, mixed or invented answer does not open; what is left to a carrier is to delay or to deny.
+/// The two steps between a host's daemon and a guest owner's service, each one request and one signed answer. Whoever carries them (a relay, qrexec,
+/// a socket) is trusted with nothing: the answer names the SHA-256 of the very request it answers, whose nonce nobody else drew, and bears the
+/// signature of the owner's key that the host has pinned. So a replayed, swapped, mixed or invented answer does not open; what is left to a carrier
+/// is to delay or to deny.
 namespace sev::attest {
 
 /// Draws nothing by itself: the host fills it from the system's random numbers, for each request anew.
@@ -81,8 +82,9 @@ struct ExchangeTrouble {
     friend bool operator==(const ExchangeTrouble&, const ExchangeTrouble&) = default;
 };
 
-/// What an owner answers. JSON: format "xen-sev/exchange-answer", "request" (64 hex digits: SHA-256 of the request's bytes), "answered_at", and exactly one of
-/// "offer", "refusal", "judgement", "trouble"; docs/schemas/exchange-answer.schema.json. On the wire it is the payload of a compact JWS of type `jws_type`.
+/// What an owner answers. JSON: format "xen-sev/exchange-answer", "request" (64 hex digits: SHA-256 of the request's bytes), "answered_at", and
+/// exactly one of "offer", "refusal", "judgement", "trouble"; docs/schemas/exchange-answer.schema.json. On the wire it is the payload of a compact
+/// JWS of type `jws_type`.
 struct ExchangeAnswer {
     static constexpr std::string_view format = "xen-sev/exchange-answer";
     static constexpr unsigned version = 1;
@@ -99,8 +101,9 @@ struct ExchangeAnswer {
     friend bool operator==(const ExchangeAnswer&, const ExchangeAnswer&) = default;
 };
 
-/// open_answer is the host's one way to an answer: verifies the JWS under the pinned key, then that it answers `request_text`, byte for byte, then that its kind
-/// fits the request's, and that it is about the same launch and session. Throws Error{Fault::malformed} with the first of these that fails.
+/// open_answer is the host's one way to an answer: verifies the JWS under the pinned key, then that it answers `request_text`, byte for byte, then
+/// that its kind fits the request's, and that it is about the same launch and session. Throws Error{Fault::malformed} with the first of these that
+/// fails.
 ExchangeAnswer open_answer(std::string_view wire, std::string_view request_text, const OwnerKey& owner);
 
 } // namespace sev::attest

@@ -44,7 +44,8 @@ OwnerKey OwnerKey::from_json(const json::Value& value, std::string_view what) {
 }
 
 json::Value OwnerKey::to_json() const {
-    return {{"kty", "EC"}, {"crv", "P-384"}, {"x", base64url(point.x)}, {"y", base64url(point.y)}, {"use", "sig"}, {"alg", "ES384"}, {"kid", thumbprint()}};
+    return {{"kty", "EC"},  {"crv", "P-384"}, {"x", base64url(point.x)}, {"y", base64url(point.y)},
+            {"use", "sig"}, {"alg", "ES384"}, {"kid", thumbprint()}};
 }
 
 std::string OwnerKey::thumbprint() const {

@@ -55,7 +55,9 @@ Time parse_time(std::string_view text, std::string_view what) {
 }
 
 std::string checked_name(std::string name, std::string_view what) {
-    const auto refuse = [&](std::string_view problem) { throw Error{Fault::malformed, fmt::format("{}: \"{}\" {}", what, printable(name), problem)}; };
+    const auto refuse = [&](std::string_view problem) {
+        throw Error{Fault::malformed, fmt::format("{}: \"{}\" {}", what, printable(name), problem)};
+    };
     if (name.empty() || name.size() > name_limit_bytes)
         throw Error{Fault::malformed, fmt::format("{}: {} bytes, want 1 to {}", what, name.size(), name_limit_bytes)};
     if (!std::ranges::all_of(name, [](char c) { return c >= 0x20 && c <= 0x7E; })) refuse("has bytes outside printable ASCII");

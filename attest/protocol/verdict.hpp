@@ -24,7 +24,8 @@ struct AdvisoryFinding {
 
 /// The guest owner's answer: every check made, in order, passed or failed with the reason. Trusted only if at least one was made and all passed.
 /// A value that anybody can write: it lets no packet be made (only `judge` makes the `TrustedVerdict` that does).
-/// JSON: format "xen-sev/verdict", docs/schemas/verdict.schema.json; a "trusted" that contradicts the checks is refused. No key, secret or MAC is in it.
+/// JSON: format "xen-sev/verdict", docs/schemas/verdict.schema.json; a "trusted" that contradicts the checks is refused. No key, secret or MAC is in
+/// it.
 struct Verdict {
     static constexpr std::string_view format = "xen-sev/verdict";
     static constexpr unsigned version = 1;

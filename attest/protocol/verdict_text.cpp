@@ -38,7 +38,8 @@ void wrap(std::string& out, std::string line, std::string_view text, std::size_t
             fresh = true;
             continue;
         }
-        if (width(line) + width(word) > columns) word = word.substr(0, bytes_of(word, std::max<std::size_t>(1, columns - std::min(columns - 1, width(line)))));
+        if (width(line) + width(word) > columns)
+            word = word.substr(0, bytes_of(word, std::max<std::size_t>(1, columns - std::min(columns - 1, width(line)))));
         if (!fresh) line += ' ';
         line += word;
         fresh = false;
@@ -61,7 +62,8 @@ std::string render(const Verdict& verdict, std::size_t columns, Detail detail) {
     const auto clean = [](const std::string& text) { return printable(text, 4096); };
     std::string out;
     std::string warnings;
-    if (detail == Detail::failures) out += fmt::format("pass  {} of {} checks\n", std::ranges::count(verdict.checks, true, &psp::Check::passed), verdict.checks.size());
+    if (detail == Detail::failures)
+        out += fmt::format("pass  {} of {} checks\n", std::ranges::count(verdict.checks, true, &psp::Check::passed), verdict.checks.size());
     for (const psp::Check& check : verdict.checks) {
         if (detail == Detail::failures && check.passed) continue;
         const std::string head = fmt::format("{}  {}", check.passed ? "pass" : "FAIL", clean(check.check));
@@ -76,7 +78,9 @@ std::string render(const Verdict& verdict, std::size_t columns, Detail detail) {
     if (!warnings.empty()) wrap(out, "warn ", fmt::format("known weaknesses that remain: {}", warnings), 6, columns);
     for (const std::string& note : verdict.notes) wrap(out, "note ", clean(note), 6, columns);
     wrap(out, "", fmt::format("level {}", level_text(std::min(verdict.level, highest_level))), 0, columns);
-    if (verdict.root) wrap(out, "", fmt::format("root  {}{}", clean(*verdict.root), verdict.emulated ? " (EMULATED PSP: no hardware protects this guest)" : ""), 6, columns);
+    if (verdict.root)
+        wrap(out, "", fmt::format("root  {}{}", clean(*verdict.root), verdict.emulated ? " (EMULATED PSP: no hardware protects this guest)" : ""), 6,
+             columns);
     if (verdict.reference) wrap(out, "", fmt::format("match {}", clean(*verdict.reference)), 6, columns);
     out += verdict.trusted() ? "TRUSTED\n" : "NOT TRUSTED\n";
     return out;

@@ -20,13 +20,14 @@ struct OwnerService {
 /// Throws Error{Fault::usage} unless it is an https URL with a host, without credentials, query and fragment.
 void check_owner_url(std::string_view url);
 
-/// carry takes one request to the guest owner and brings back the answer, as bytes: it reads neither, because it is trusted with neither. One POST. It is repeated
-/// only while no connection could be made at all, so that no step is ever made twice by a relay. Throws Error{Fault::network} when there is no answer
-/// within the deadline, or one that cannot be an owner's: another status than 200, another type than application/jose, more bytes than the limit.
+/// carry takes one request to the guest owner and brings back the answer, as bytes: it reads neither, because it is trusted with neither. One POST.
+/// It is repeated only while no connection could be made at all, so that no step is ever made twice by a relay. Throws Error{Fault::network} when
+/// there is no answer within the deadline, or one that cannot be an owner's: another status than 200, another type than application/jose, more bytes
+/// than the limit.
 Bytes carry(Http& http, const OwnerService& owner, ByteView request, const std::function<void(std::chrono::milliseconds)>& sleep);
 
-/// Reads standard input (or any descriptor) to its end: at most `limit_bytes`, until `deadline`. Throws Error{Fault::malformed} above the limit, for nothing at all,
-/// and Error{Fault::network} when the sender does not end in time.
+/// Reads standard input (or any descriptor) to its end: at most `limit_bytes`, until `deadline`. Throws Error{Fault::malformed} above the limit, for
+/// nothing at all, and Error{Fault::network} when the sender does not end in time.
 Bytes read_request(int descriptor, std::size_t limit_bytes, std::chrono::milliseconds deadline);
 
 } // namespace sev::relay

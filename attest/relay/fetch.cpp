@@ -33,7 +33,9 @@ Fetched missing(const std::string& subject, std::string reason, std::optional<Ti
     out.ask_again = ask_again;
     return out;
 }
-Fetched missing(const endorsement::MissingNote& note) { return missing(note.subject, fmt::format("{} ({})", note.reason, note.server), note.ask_again); }
+Fetched missing(const endorsement::MissingNote& note) {
+    return missing(note.subject, fmt::format("{} ({})", note.reason, note.server), note.ask_again);
+}
 
 } // namespace
 
@@ -47,24 +49,30 @@ std::string_view name(Outcome outcome) {
 }
 
 Fetcher::Fetcher(const endorsement::Store& store, Http& http, Clock clock, std::vector<psp::Root> roots, Settings settings)
-    : store_{store}, http_{http}, clock_{std::move(clock)}, roots_{std::move(roots)}, settings_{std::move(settings)}, deadline_{clock_.now() + settings_.deadline} {
+    : store_{store}, http_{http}, clock_{std::move(clock)}, roots_{std::move(roots)}, settings_{std::move(settings)}, deadline_{clock_.now() +
+                                                                                                                                settings_.deadline} {
     settings_.missing_for = std::min(settings_.missing_for, endorsement::longest_missing);
 }
 
-endorsement::Lock Fetcher::lock(std::string_view name) const { return endorsement::Lock::take(store_.lock_path(name), deadline_, clock_.now, clock_.sleep); }
+endorsement::Lock Fetcher::lock(std::string_view name) const {
+    return endorsement::Lock::take(store_.lock_path(name), deadline_, clock_.now, clock_.sleep);
+}
 
 void Fetcher::wait_for_permission(const std::string& server, const std::string& last_failure, unsigned attempts) {
     for (;;) {
         const auto note = store_.wait(server, clock_.now());
         const Time now = clock_.now();
         if (now >= deadline_) {
-            throw Error{Fault::network, fmt::format("{}: no answer within the deadline of {} s, after {} attempts{}{}", server, static_cast<double>(settings_.deadline.count()) / 1000,
-                                                    attempts, last_failure.empty() ? "" : ": ", last_failure),
+            throw Error{Fault::network,
+                        fmt::format("{}: no answer within the deadline of {} s, after {} attempts{}{}", server,
+                                    static_cast<double>(settings_.deadline.count()) / 1000, attempts, last_failure.empty() ? "" : ": ", last_failure),
                         std::string{by_hand}};
         }
         if (!note || note->not_before <= now) return;
         if (note->not_before >= deadline_) {
-            throw Error{Fault::network, fmt::format("{}: {}; not to be asked again before {}, which is after the deadline", server, printable(note->reason), endorsement::text(note->not_before)),
+            throw Error{Fault::network,
+                        fmt::format("{}: {}; not to be asked again before {}, which is after the deadline", server, printable(note->reason),
+                                    endorsement::text(note->not_before)),
                         fmt::format("run it again then, or {}", by_hand)};
         }
         clock_.sleep(note->not_before - now);
@@ -78,7 +86,8 @@ void Fetcher::note_failure(const std::string& server, const std::string& reason,
     note.failures = std::min(note.failures + 1, 1'000'000U);
     note.reason = printable(reason);
     note.not_before = std::max(note.not_before, now + endorsement::back_off(note.failures, settings_.first_back_off, clock_.random()));
-    if (const auto asked = retry_after ? endorsement::retry_after(*retry_after, now) : std::nullopt) note.not_before = std::max(note.not_before, *asked);
+    if (const auto asked = retry_after ? endorsement::retry_after(*retry_after, now) : std::nullopt)
+        note.not_before = std::max(note.not_before, *asked);
     store_.put_wait(note);
 }
 
@@ -89,7 +98,9 @@ void Fetcher::refused(const std::string& url, const std::string& why) {
 
 void Fetcher::not_offline(const std::string& subject, const std::string& refusal) const {
     if (!refusal.empty()) throw Error{Fault::malformed, refusal, "it cannot be fetched again with --offline"};
-    throw Error{Fault::network, fmt::format("{} is not in {}, and with --offline no server is asked", subject, printable(store_.directory().string(), 4096)), std::string{by_hand}};
+    throw Error{Fault::network,
+                fmt::format("{} is not in {}, and with --offline no server is asked", subject, printable(store_.directory().string(), 4096)),
+                std::string{by_hand}};
 }
 
 endorsement::MissingNote Fetcher::missing_note(const std::string& subject, const std::string& url, const std::string& reason) const {

@@ -41,17 +41,17 @@ struct Fetched {
     std::optional<Time> ask_again;
 };
 
-/// Fetches endorsements into a store. One request at most is under way for one thing, between all processes that use the store: the others wait for it, and
-/// find what it brought. What a server asks for (Retry-After), and a growing back-off after failures, hold for all of them too. Nothing is stored that does
-/// not verify to one of `roots`. Throws Error{Fault::network} when there is no answer within the deadline, or none that could become one; {Fault::malformed}
-/// when what came is refused; {Fault::system} when the store cannot be read or written.
+/// Fetches endorsements into a store. One request at most is under way for one thing, between all processes that use the store: the others wait for
+/// it, and find what it brought. What a server asks for (Retry-After), and a growing back-off after failures, hold for all of them too. Nothing is
+/// stored that does not verify to one of `roots`. Throws Error{Fault::network} when there is no answer within the deadline, or none that could become
+/// one; {Fault::malformed} when what came is refused; {Fault::system} when the store cannot be read or written.
 class Fetcher {
 public:
     Fetcher(const endorsement::Store& store, Http& http, Clock clock, std::vector<psp::Root> roots, Settings settings);
     /// ASK and ARK of a product.
     Fetched ca(psp::Product product);
-    /// The CEK of the chip with that id (GET_ID), signed by the ASK of `product`, or of the product whose ASK did sign it. When `key` is given, the CEK must be
-    /// the one with this SevCertificate::fingerprint, as the platform itself names it.
+    /// The CEK of the chip with that id (GET_ID), signed by the ASK of `product`, or of the product whose ASK did sign it. When `key` is given, the
+    /// CEK must be the one with this SevCertificate::fingerprint, as the platform itself names it.
     Fetched cek(const psp::ChipId& id, std::optional<psp::Product> product, const std::optional<Digest>& key = std::nullopt);
 
 private:

@@ -28,11 +28,12 @@ struct NoAnswer {
 class Http {
 public:
     virtual ~Http() = default;
-    /// One GET of an https URL. At most `limit_bytes` of body are taken; a longer one is NoAnswer. Returns within `timeout`. Throws Error{Fault::system}
-    /// only for reasons of this machine.
+    /// One GET of an https URL. At most `limit_bytes` of body are taken; a longer one is NoAnswer. Returns within `timeout`. Throws
+    /// Error{Fault::system} only for reasons of this machine.
     virtual std::variant<Response, NoAnswer> get(const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) = 0;
     /// One POST of `body` as application/json to an https URL: TLS 1.3, no redirect is followed, nothing is sent twice. Otherwise like `get`.
-    virtual std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes, std::chrono::milliseconds timeout) = 0;
+    virtual std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes,
+                                                  std::chrono::milliseconds timeout) = 0;
 };
 
 } // namespace sev::relay

@@ -36,7 +36,8 @@ void EventReader::line(std::string_view text, std::vector<Event>& out) {
     std::string_view value = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
     if (value.starts_with(' ')) value.remove_prefix(1);
     if (field == "data") {
-        if (current_.data.size() + value.size() > line_limit_bytes) throw Error{Fault::malformed, fmt::format("event stream: an event has more than {} bytes", line_limit_bytes)};
+        if (current_.data.size() + value.size() > line_limit_bytes)
+            throw Error{Fault::malformed, fmt::format("event stream: an event has more than {} bytes", line_limit_bytes)};
         if (has_data_) current_.data += '\n';
         current_.data += value;
         has_data_ = true;

@@ -31,13 +31,15 @@ class Connection {
 public:
     Connection(const Path& socket, Milliseconds deadline) : name_{socket.string()}, deadline_{deadline}, stream_{io_} {
         stream_.expires_after(deadline);
-        if (name_.size() >= sizeof(sockaddr_un::sun_path)) throw Error{Fault::usage, fmt::format("{}: {} bytes, too long for a socket's path", name_, name_.size())};
+        if (name_.size() >= sizeof(sockaddr_un::sun_path))
+            throw Error{Fault::usage, fmt::format("{}: {} bytes, too long for a socket's path", name_, name_.size())};
         const error_code error = wait([&](auto done) { stream_.async_connect(asio::local::stream_protocol::endpoint{name_}, done); });
         if (!error) return;
         if (error == asio::error::access_denied)
             throw Error{Fault::system, fmt::format("{}: permission denied", name_), "reading needs its group, changing needs root"};
         const bool absent = error == error_code{ENOENT, boost::system::system_category()} || error == asio::error::connection_refused;
-        throw Error{Fault::network, fmt::format("{}: {}", name_, absent ? "nobody listens there" : error.message()), absent ? "is the service running?" : ""};
+        throw Error{Fault::network, fmt::format("{}: {}", name_, absent ? "nobody listens there" : error.message()),
+                    absent ? "is the service running?" : ""};
     }
 
     void send(const Question& question) {
@@ -73,7 +75,8 @@ public:
         if (error == beast::error::timeout) throw Error{Fault::network, fmt::format("{}: {} within {} ms", name_, what, deadline_.count())};
         if (error == http::error::body_limit) throw Error{Fault::network, fmt::format("{}: the answer's body is too long", name_)};
         if (send_error_) throw Error{Fault::network, fmt::format("{}: cannot send: {}", name_, send_error_.message())};
-        throw Error{Fault::network, fmt::format("{}: {}: {}", name_, what, error == http::error::end_of_stream ? "the service closed the connection" : error.message())};
+        throw Error{Fault::network, fmt::format("{}: {}: {}", name_, what,
+                                                error == http::error::end_of_stream ? "the service closed the connection" : error.message())};
     }
 
 private:
@@ -144,7 +147,9 @@ bool UnixClient::listen(const Question& question, Milliseconds deadline, const s
                 if (!take(event)) return true;
         if (!error || error == http::error::need_buffer) continue;
         if (!events) break;
-        if (error == beast::error::timeout || error == http::error::end_of_stream || error == http::error::partial_message || error == asio::error::connection_reset) return false;
+        if (error == beast::error::timeout || error == http::error::end_of_stream || error == http::error::partial_message ||
+            error == asio::error::connection_reset)
+            return false;
         connection.fail(error, "event stream");
     }
     if (events) return false;

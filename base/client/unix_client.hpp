@@ -37,11 +37,11 @@ class UnixClient {
 public:
     explicit UnixClient(Path socket) : socket_{std::move(socket)} {}
     const Path& socket() const noexcept { return socket_; }
-    /// Throws Error{Fault::network} "<socket>: …" when nobody listens (Fault::system when we may not), when there is no whole answer before the deadline,
-    /// and for more than `limit_bytes` of body.
+    /// Throws Error{Fault::network} "<socket>: …" when nobody listens (Fault::system when we may not), when there is no whole answer before the
+    /// deadline, and for more than `limit_bytes` of body.
     Answer ask(const Question& question, std::size_t limit_bytes, std::chrono::milliseconds deadline) const;
-    /// Listens to an event stream until `take` returns false (returns true), the service ends it, or `deadline` passes (both return false). Throws as `ask`;
-    /// Error{Fault::network} for an answer that is no event stream, with what it says.
+    /// Listens to an event stream until `take` returns false (returns true), the service ends it, or `deadline` passes (both return false). Throws as
+    /// `ask`; Error{Fault::network} for an answer that is no event stream, with what it says.
     bool listen(const Question& question, std::chrono::milliseconds deadline, const std::function<bool(const Event&)>& take) const;
 
 private:

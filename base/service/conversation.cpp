@@ -49,12 +49,14 @@ std::string text_of(beast::string_view view) { return {view.data(), view.size()}
 
 /// What a parser's error means for who sent it; nullopt when there is nobody left to tell.
 std::optional<Response> explain(const error_code& error, const Limits& limits) {
-    if (error == http::error::header_limit || error == http::error::buffer_overflow) return problem(431, fmt::format("request line and headers of more than {} bytes", limits.header_bytes));
+    if (error == http::error::header_limit || error == http::error::buffer_overflow)
+        return problem(431, fmt::format("request line and headers of more than {} bytes", limits.header_bytes));
     if (error == beast::error::timeout) return problem(408, "the request did not arrive in time");
     if (error == http::error::bad_version) return problem(505, "want HTTP/1.1");
     if (error == http::error::body_limit) return problem(413, "the body is longer than what is taken here");
     if (error == http::error::end_of_stream || error == http::error::partial_message) return std::nullopt;
-    if (error.category() == http::make_error_code(http::error::bad_method).category()) return problem(400, fmt::format("this is no HTTP request: {}", error.message()));
+    if (error.category() == http::make_error_code(http::error::bad_method).category())
+        return problem(400, fmt::format("this is no HTTP request: {}", error.message()));
     return std::nullopt;
 }
 
@@ -138,7 +140,8 @@ std::optional<Response> Conversation<Stream>::refuse_body(const Parser& parser, 
         if (has_body) return problem(413, "want a request without a body");
         return std::nullopt;
     }
-    if (length && *length > route.body_limit_bytes) return problem(413, fmt::format("body of {} bytes, want at most {}", *length, route.body_limit_bytes));
+    if (length && *length > route.body_limit_bytes)
+        return problem(413, fmt::format("body of {} bytes, want at most {}", *length, route.body_limit_bytes));
     if (!parser.chunked() && !length) return problem(411, "want a body, with Content-Length or chunked");
     const std::string type = media_type(text_of(parser.get()[http::field::content_type]));
     if (!route.content_type.empty() && type != route.content_type) {
@@ -207,8 +210,9 @@ asio::awaitable<void> Conversation<Stream>::refuse(Response response) {
 
 template <class Stream>
 asio::awaitable<void> Conversation<Stream>::stream_events(std::shared_ptr<Subscription> subscription) {
-    static constexpr std::string_view head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-                                             "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static constexpr std::string_view head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     ++server_.counters.streams;
     const auto timer = std::make_shared<asio::steady_timer>(server_.io);
     const auto ended = std::make_shared<bool>(false);
@@ -315,7 +319,8 @@ asio::awaitable<void> Conversation<Stream>::run() {
 /// For a connection that there is no place for: one answer, not waited for.
 void turn_away(int socket) {
     static constexpr std::string_view text =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 106\r\n\r\n"
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: "
+        "106\r\n\r\n"
         R"({"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many connections at once"})"
         "\n";
     [[maybe_unused]] const ssize_t sent = ::send(socket, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -387,7 +392,8 @@ asio::awaitable<void> ServerState::accept_tls(TlsListener& listener) {
     }
 }
 
-asio::awaitable<void> ServerState::serve_tls(asio::ip::tcp::socket socket, std::shared_ptr<asio::ssl::context> context, std::optional<std::vector<Digest>> clients) {
+asio::awaitable<void> ServerState::serve_tls(asio::ip::tcp::socket socket, std::shared_ptr<asio::ssl::context> context,
+                                             std::optional<std::vector<Digest>> clients) {
     error_code error;
     const auto remote = socket.remote_endpoint(error);
     if (error) co_return;
@@ -410,7 +416,8 @@ asio::awaitable<void> ServerState::serve_tls(asio::ip::tcp::socket socket, std::
             log.info("TLS handshake failed", {{"peer", key}, {"reason", error ? last_tls_reason(error) : "no client certificate"}});
         } else if (!listed) {
             ++counters.handshakes_failed;
-            log.warning("client certificate is not on the list", {{"peer", key}, {"fingerprint", hex(certificate->fingerprint)}, {"subject", certificate->subject}});
+            log.warning("client certificate is not on the list",
+                        {{"peer", key}, {"fingerprint", hex(certificate->fingerprint)}, {"subject", certificate->subject}});
         } else {
             Peer peer;
             peer.who = *std::move(certificate);

@@ -14,11 +14,12 @@ void no_new_privileges();
 /// mlockall for what is and what will be mapped. RLIMIT_MEMLOCK must allow it; the Error says how much is needed.
 void lock_all_memory();
 
-/// System calls that any of the house's daemons needs once it listens: memory, threads, time, signals, files, sockets, epoll. No exec, no ptrace, no mount.
+/// System calls that any of the house's daemons needs once it listens: memory, threads, time, signals, files, sockets, epoll. No exec, no ptrace, no
+/// mount.
 std::span<const std::string_view> daemon_calls();
-/// Installs a seccomp filter for all threads of the process (call it before they start): what is in neither list fails with EPERM; what no daemon here ever
-/// has a reason to do (ptrace, process_vm_readv, kexec, modules, mount, bpf, perf, namespaces) kills the process. Names that this architecture lacks are skipped.
-/// Implies no_new_privileges. Throws Error{Fault::bug} for a name that is on the killing list.
+/// Installs a seccomp filter for all threads of the process (call it before they start): what is in neither list fails with EPERM; what no daemon
+/// here ever has a reason to do (ptrace, process_vm_readv, kexec, modules, mount, bpf, perf, namespaces) kills the process. Names that this
+/// architecture lacks are skipped. Implies no_new_privileges. Throws Error{Fault::bug} for a name that is on the killing list.
 void allow_calls(std::span<const std::string_view> calls, std::span<const std::string_view> more = {});
 
 } // namespace sev::service

@@ -60,8 +60,8 @@ Fd listen_unix(const UnixEndpoint& endpoint) {
     Fd fd = new_socket(subject);
     if (::bind(fd.get(), reinterpret_cast<const struct sockaddr*>(&address), sizeof address) != 0) failed(subject, "bind");
     // Nobody can connect before listen(), so there is no moment with a wrong owner or mode.
-    const bool ready = (!endpoint.group || ::chown(path.c_str(), static_cast<uid_t>(-1), *endpoint.group) == 0) && ::chmod(path.c_str(), endpoint.mode) == 0 &&
-                       ::listen(fd.get(), SOMAXCONN) == 0;
+    const bool ready = (!endpoint.group || ::chown(path.c_str(), static_cast<uid_t>(-1), *endpoint.group) == 0) &&
+                       ::chmod(path.c_str(), endpoint.mode) == 0 && ::listen(fd.get(), SOMAXCONN) == 0;
     if (!ready) {
         const int reason = errno;
         ::unlink(path.c_str());
@@ -73,7 +73,8 @@ Fd listen_unix(const UnixEndpoint& endpoint) {
 
 void check_inherited(const Fd& socket) {
     if (option(socket.get(), SO_DOMAIN) != AF_UNIX || option(socket.get(), SO_TYPE) != SOCK_STREAM || option(socket.get(), SO_ACCEPTCONN) != 1)
-        throw Error{Fault::usage, fmt::format("inherited descriptor {}: is no listening Unix stream socket", socket.get()), "in the .socket unit: ListenStream= with a path"};
+        throw Error{Fault::usage, fmt::format("inherited descriptor {}: is no listening Unix stream socket", socket.get()),
+                    "in the .socket unit: ListenStream= with a path"};
 }
 
 Peer::Process peer_process(int socket) {

@@ -51,7 +51,8 @@ std::string now_stamp() {
     ::clock_gettime(CLOCK_REALTIME, &now);
     struct tm parts {};
     ::gmtime_r(&now.tv_sec, &parts);
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
+                       parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
 }
 
 /// XEN_SEV_LAUNCH for "launch": fields of our own do not collide with the journal's.
@@ -76,7 +77,8 @@ void to_journal(Priority priority, const std::string& program, std::string_view 
 
 } // namespace
 
-std::string log_line(std::string_view stamp, std::string_view program, Priority priority, std::string_view message, const std::vector<Field>& fields) {
+std::string log_line(std::string_view stamp, std::string_view program, Priority priority, std::string_view message,
+                     const std::vector<Field>& fields) {
     std::string line = fmt::format("{} {} {}: {}", stamp, word(priority), program, printable(message, value_limit));
     for (const Field& field : fields) line += fmt::format(" {}={}", field.key, as_value(field.value));
     return line;

@@ -11,7 +11,8 @@ namespace sev::service {
 /// syslog's numbers.
 enum class Priority { error = 3, warning = 4, notice = 5, info = 6, debug = 7 };
 
-/// One fact of a log entry. `key` is lower-case letters, digits and "_"; `value` may come from outside: it is made printable and cut at 1024 characters.
+/// One fact of a log entry. `key` is lower-case letters, digits and "_"; `value` may come from outside: it is made printable and cut at 1024
+/// characters.
 struct Field {
     std::string_view key;
     std::string value;
@@ -20,7 +21,8 @@ struct Field {
 enum class Sink { standard_error, journal };
 
 /// A program's log. Under systemd, entries of the journal with fields (XEN_SEV_LAUNCH=…); elsewhere one `key=value` line each on stderr:
-/// "2026-01-02T03:04:05.678Z notice sevd: launch is running launch=7 name=web". Thread-safe. Libraries are given one; they never make one. No secret goes in.
+/// "2026-01-02T03:04:05.678Z notice sevd: launch is running launch=7 name=web". Thread-safe. Libraries are given one; they never make one. No secret
+/// goes in.
 class Log {
 public:
     Log(std::string program, Sink sink, Priority most = Priority::info) : program_{std::move(program)}, sink_{sink}, most_{most} {}

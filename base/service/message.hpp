@@ -15,7 +15,7 @@ namespace sev::service {
 
 /// One HTTP request, whole, as a handler sees it. All but `peer` was written by the other end.
 struct Request {
-    std::string method;                                              // "GET"; "HEAD" is given to handlers of GET, and the body of their answer left out
+    std::string method; // "GET"; "HEAD" is given to handlers of GET, and the body of their answer left out
     std::string path;                                                // "/v1/launches/7": checked, no dot segments, no percent signs
     std::map<std::string, std::string, std::less<>> query;           // decoded; a name twice is refused before
     std::map<std::string, std::string, std::less<>> parameters;      // what the route's {names} matched

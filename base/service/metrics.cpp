@@ -12,7 +12,8 @@ namespace sev::service {
 namespace {
 
 bool good_name(std::string_view name) {
-    return !name.empty() && name.front() >= 'a' && name.front() <= 'z' && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
+    return !name.empty() && name.front() >= 'a' && name.front() <= 'z' &&
+           name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
 }
 
 std::string escaped(std::string_view text, bool quotes) {
@@ -50,13 +51,16 @@ std::string in_braces(const std::string& labels) { return labels.empty() ? "" : 
 void Metrics::declare(std::string name, Kind kind, std::string help, std::vector<double> bounds) {
     require(good_name(name) && std::ranges::is_sorted(bounds), "a metric has a lower-case name and ascending bounds");
     const std::scoped_lock lock{mutex_};
-    const bool added = families_.emplace(std::move(name), Family{.kind = kind, .help = std::move(help), .bounds = std::move(bounds), .series = {}}).second;
+    const bool added =
+        families_.emplace(std::move(name), Family{.kind = kind, .help = std::move(help), .bounds = std::move(bounds), .series = {}}).second;
     require(added, "a metric is declared once");
 }
 
 void Metrics::declare_counter(std::string name, std::string help) { declare(std::move(name), Kind::counter, std::move(help), {}); }
 void Metrics::declare_gauge(std::string name, std::string help) { declare(std::move(name), Kind::gauge, std::move(help), {}); }
-void Metrics::declare_histogram(std::string name, std::string help, std::vector<double> bounds) { declare(std::move(name), Kind::histogram, std::move(help), std::move(bounds)); }
+void Metrics::declare_histogram(std::string name, std::string help, std::vector<double> bounds) {
+    declare(std::move(name), Kind::histogram, std::move(help), std::move(bounds));
+}
 
 Metrics::Series& Metrics::series(std::string_view name, Kind kind, const Labels& labels) {
     const auto family = families_.find(name);
@@ -116,8 +120,10 @@ std::string Metrics::text() {
                 continue;
             }
             const std::string comma = labels.empty() ? "" : labels + ",";
-            for (std::size_t i = 0; i < family.bounds.size(); ++i) out += fmt::format("{}_bucket{{{}le=\"{}\"}} {}\n", name, comma, number(family.bounds[i]), one.buckets[i]);
-            out += fmt::format("{}_bucket{{{}le=\"+Inf\"}} {}\n{}_sum{} {}\n{}_count{} {}\n", name, comma, one.count, name, in_braces(labels), number(one.sum), name, in_braces(labels), one.count);
+            for (std::size_t i = 0; i < family.bounds.size(); ++i)
+                out += fmt::format("{}_bucket{{{}le=\"{}\"}} {}\n", name, comma, number(family.bounds[i]), one.buckets[i]);
+            out += fmt::format("{}_bucket{{{}le=\"+Inf\"}} {}\n{}_sum{} {}\n{}_count{} {}\n", name, comma, one.count, name, in_braces(labels),
+                               number(one.sum), name, in_braces(labels), one.count);
         }
     }
     return out;

@@ -12,8 +12,9 @@ namespace sev::service {
 /// Names and values: {{"state", "running"}}.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-/// A program's metrics, as Prometheus' text format 0.0.4 has them (https://prometheus.io/docs/instrumenting/exposition_formats/). Thread-safe. A family is declared once, with its help; using one that was not, or
-/// another kind of it, throws Error{Fault::bug}, and so does a name or label outside [a-z_][a-z0-9_]*.
+/// A program's metrics, as Prometheus' text format 0.0.4 has them (https://prometheus.io/docs/instrumenting/exposition_formats/). Thread-safe. A
+/// family is declared once, with its help; using one that was not, or another kind of it, throws Error{Fault::bug}, and so does a name or label
+/// outside [a-z_][a-z0-9_]*.
 class Metrics {
 public:
     static constexpr const char* content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -50,7 +50,8 @@ std::optional<std::map<std::string, std::string, std::less<>>> parse_query(std::
         const std::size_t end = std::min(text.find('&'), text.size());
         const std::string_view pair = text.substr(0, end);
         const std::size_t equals = std::min(pair.find('='), pair.size());
-        auto key = percent_decoded(pair.substr(0, equals)), value = percent_decoded(equals < pair.size() ? pair.substr(equals + 1) : std::string_view{});
+        auto key = percent_decoded(pair.substr(0, equals)),
+             value = percent_decoded(equals < pair.size() ? pair.substr(equals + 1) : std::string_view{});
         if (!key || !value || key->empty() || !out.emplace(*std::move(key), *std::move(value)).second) return std::nullopt;
         text.remove_prefix(std::min(end + 1, text.size()));
     }
@@ -75,7 +76,8 @@ std::vector<std::string> pattern(const std::string& path) {
 
 bool fits(const std::vector<std::string>& wanted, const std::vector<std::string>& found) {
     return wanted.size() == found.size() &&
-           std::equal(wanted.begin(), wanted.end(), found.begin(), [](const std::string& want, const std::string& got) { return is_parameter(want) || want == got; });
+           std::equal(wanted.begin(), wanted.end(), found.begin(),
+                      [](const std::string& want, const std::string& got) { return is_parameter(want) || want == got; });
 }
 
 } // namespace
@@ -83,17 +85,21 @@ bool fits(const std::vector<std::string>& wanted, const std::vector<std::string>
 Router::Router(std::vector<Route> routes) : routes_{std::move(routes)} {
     for (const Route& route : routes_) {
         require(static_cast<bool>(route.handle), "a route has a handler");
-        require(std::ranges::count_if(routes_, [&](const Route& other) { return other.method == route.method && other.path == route.path; }) == 1, "a route is there once");
+        require(std::ranges::count_if(routes_, [&](const Route& other) { return other.method == route.method && other.path == route.path; }) == 1,
+                "a route is there once");
         segments_.push_back(pattern(route.path));
     }
 }
 
 std::variant<Match, Response> Router::find(std::string_view method, std::string_view target) const {
-    if (target.size() > target_limit_bytes) return problem(400, fmt::format("request target of {} bytes, want at most {}", target.size(), target_limit_bytes));
+    if (target.size() > target_limit_bytes)
+        return problem(400, fmt::format("request target of {} bytes, want at most {}", target.size(), target_limit_bytes));
     const std::size_t question = std::min(target.find('?'), target.size());
     const std::string_view path = target.substr(0, question);
     const auto segments = split(path);
-    if (!segments) return problem(400, fmt::format("path \"{}\" is not one that can be asked for here", printable(path)), "paths are of letters, digits and -._~ between single slashes");
+    if (!segments)
+        return problem(400, fmt::format("path \"{}\" is not one that can be asked for here", printable(path)),
+                       "paths are of letters, digits and -._~ between single slashes");
     auto query = parse_query(target.substr(std::min(question + 1, target.size())));
     if (!query) return problem(400, "the query is not of the form name=value, each name once");
 

@@ -38,8 +38,8 @@ public:
     static constexpr std::size_t target_limit_bytes = 2048;
     /// Throws Error{Fault::bug} for two routes of the same method and path, or one without a handler.
     explicit Router(std::vector<Route> routes);
-    /// Paths are exact: no trailing slash, no empty or dot segment, of letters, digits and "-._~" alone; others are 400. 404 for no such path, 405 with
-    /// Allow for another method.
+    /// Paths are exact: no trailing slash, no empty or dot segment, of letters, digits and "-._~" alone; others are 400. 404 for no such path, 405
+    /// with Allow for another method.
     std::variant<Match, Response> find(std::string_view method, std::string_view target) const;
     const std::vector<Route>& routes() const noexcept { return routes_; }
 

@@ -112,7 +112,8 @@ bool Server::alive(std::chrono::milliseconds deadline) {
 const ServerCounters& Server::counters() const noexcept { return state_->counters; }
 
 bool ServerState::make_room(const std::string& key) {
-    const bool key_full = static_cast<std::size_t>(std::ranges::count(connections, key, [](const auto& c) { return c->key; })) >= limits.connections_per_peer;
+    const bool key_full =
+        static_cast<std::size_t>(std::ranges::count(connections, key, [](const auto& c) { return c->key; })) >= limits.connections_per_peer;
     if (!key_full && connections.size() < limits.connections) return true;
     const std::shared_ptr<Connection>* oldest = nullptr;
     for (const auto& connection : connections) {

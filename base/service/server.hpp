@@ -48,15 +48,16 @@ struct TlsEndpoint {
 
 /// For metrics; each only grows, but `open` and `streams`.
 struct ServerCounters {
-    std::atomic<std::uint64_t> accepted{0}, refused{0}, evicted{0}, requests{0}, bad_requests{0}, handshakes_failed{0}, deadlines{0}, open{0}, streams{0};
+    std::atomic<std::uint64_t> accepted{0}, refused{0}, evicted{0}, requests{0}, bad_requests{0}, handshakes_failed{0}, deadlines{0}, open{0},
+        streams{0};
 };
 
 struct ServerState;
 
-/// An HTTP/1.1 server on Unix sockets and on TCP with TLS 1.3 and client certificates. One thread does all I/O; handlers that may wait run on workers.
-/// No pipelining: a connection whose client sends ahead is answered once and closed. When it is full, a newcomer takes the place of the connection that has waited
-/// longest without having sent a whole request, so that clients which say nothing keep nobody out; when all are at work, it is refused with 503.
-/// Exceptions of handlers end here: an Error becomes the problem that describes it, anything else 500.
+/// An HTTP/1.1 server on Unix sockets and on TCP with TLS 1.3 and client certificates. One thread does all I/O; handlers that may wait run on
+/// workers. No pipelining: a connection whose client sends ahead is answered once and closed. When it is full, a newcomer takes the place of the
+/// connection that has waited longest without having sent a whole request, so that clients which say nothing keep nobody out; when all are at work,
+/// it is refused with 503. Exceptions of handlers end here: an Error becomes the problem that describes it, anything else 500.
 class Server {
 public:
     Server(std::vector<Route> routes, Limits limits, Log& log);
@@ -65,8 +66,9 @@ public:
     /// As drain, without patience.
     ~Server();
 
-    /// Binds and listens; before `start`. Throws Error{Fault::usage} when somebody else answers at the path, the path is no socket or too long, the inherited
-    /// descriptor is no listening Unix stream socket; Error{Fault::system} otherwise. TLS files are read here: Error{Fault::malformed} or {Fault::system} names the file.
+    /// Binds and listens; before `start`. Throws Error{Fault::usage} when somebody else answers at the path, the path is no socket or too long, the
+    /// inherited descriptor is no listening Unix stream socket; Error{Fault::system} otherwise. TLS files are read here: Error{Fault::malformed} or
+    /// {Fault::system} names the file.
     void listen(UnixEndpoint endpoint);
     void listen(InheritedEndpoint endpoint);
     /// Returns the port.
@@ -76,7 +78,8 @@ public:
     void reload_tls();
     /// Starts the threads.
     void start();
-    /// No new connections; idle ones and event streams end; requests at work are waited for, at most for `patience`. True when all had ended by themselves.
+    /// No new connections; idle ones and event streams end; requests at work are waited for, at most for `patience`. True when all had ended by
+    /// themselves.
     bool drain(std::chrono::milliseconds patience);
     /// The I/O thread turns: for the watchdog. False when it has not answered within `deadline`.
     bool alive(std::chrono::milliseconds deadline);

@@ -49,7 +49,8 @@ struct ServerState {
     boost::asio::awaitable<void> accept_unix(UnixListener& listener);
     boost::asio::awaitable<void> accept_tls(TlsListener& listener);
     boost::asio::awaitable<void> serve_unix(boost::asio::local::stream_protocol::socket socket);
-    boost::asio::awaitable<void> serve_tls(boost::asio::ip::tcp::socket socket, std::shared_ptr<boost::asio::ssl::context> context, std::optional<std::vector<Digest>> clients);
+    boost::asio::awaitable<void> serve_tls(boost::asio::ip::tcp::socket socket, std::shared_ptr<boost::asio::ssl::context> context,
+                                           std::optional<std::vector<Digest>> clients);
 
     Router router;
     Limits limits;

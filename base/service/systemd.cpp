@@ -33,7 +33,9 @@ void notify_ready(const std::string& status) { ::sd_notify(0, ("READY=1\nSTATUS=
 void notify_reloading() {
     struct timespec now {};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000).c_str());
+    ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}",
+                               static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000)
+                       .c_str());
 }
 
 void notify_stopping(const std::string& status) { ::sd_notify(0, ("STOPPING=1\nSTATUS=" + printable(status, 512)).c_str()); }

@@ -17,7 +17,8 @@ struct ActivatedSocket {
     Fd socket;
     std::string name;
 };
-/// The sockets of socket activation; none outside systemd. The environment is cleared, so that children do not take them for theirs. Throws Error{Fault::system}.
+/// The sockets of socket activation; none outside systemd. The environment is cleared, so that children do not take them for theirs. Throws
+/// Error{Fault::system}.
 std::vector<ActivatedSocket> take_activated_sockets();
 
 /// sd_notify. `status` is a line for `systemctl status`.

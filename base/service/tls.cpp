@@ -65,7 +65,8 @@ std::optional<Peer::Certificate> client_certificate(SSL* connection) {
     if (!text || ::X509_NAME_print_ex(text.get(), ::X509_get_subject_name(certificate.get()), 0, XN_FLAG_RFC2253) < 0) return std::nullopt;
     char* data = nullptr;
     const long size = ::BIO_get_mem_data(text.get(), &data);
-    return Peer::Certificate{.fingerprint = sha256({der, static_cast<std::size_t>(length)}), .subject = printable({data, static_cast<std::size_t>(size)}, 256)};
+    return Peer::Certificate{.fingerprint = sha256({der, static_cast<std::size_t>(length)}),
+                             .subject = printable({data, static_cast<std::size_t>(size)}, 256)};
 }
 
 std::string last_tls_reason(const boost::system::error_code& error) {

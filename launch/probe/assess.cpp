@@ -24,7 +24,9 @@ std::vector<std::string> notes_of(const Evidence& e) {
         if (const auto* const status = e.probe.msr_sev_status.value())
             for (const auto& [bit, kind] : {std::pair{0U, "SEV"}, {1U, "SEV-ES"}, {2U, "SEV-SNP"}})
                 if ((*status >> bit & 1) != 0) kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", kind);
-        out.push_back(fmt::format("This is the inside of a guest that calls itself a SEV guest ({}). Only an attestation by its owner shows whether that is true.", kinds.empty() ? "kernel log" : "SEV_STATUS: " + kinds));
+        out.push_back(fmt::format(
+            "This is the inside of a guest that calls itself a SEV guest ({}). Only an attestation by its owner shows whether that is true.",
+            kinds.empty() ? "kernel log" : "SEV_STATUS: " + kinds));
     }
     if (e.psp && !e.psp->genuine_device) out.push_back("/dev/sev is an emulated PSP: what it says proves nothing about this machine.");
     if (e.psp && e.psp->genuine_device && e.machine.place == Place::virtual_machine)
@@ -33,7 +35,8 @@ std::vector<std::string> notes_of(const Evidence& e) {
     const bool trap = instruction && instruction->highest(leaf_extended) != 0 && instruction->highest(leaf_extended) < leaf_encryption &&
                       std::ranges::any_of(instruction->leaves, [](const CpuidLeaf& leaf) { return leaf.leaf == leaf_encryption; });
     if (trap) out.push_back("The record holds a CPUID leaf 0x8000001f above the CPU's maximum. It is another leaf's data and is not believed.");
-    if (e.machine.hygon) out.push_back("Hygon's CSV resembles SEV, but its keys and certificates are not AMD's; xen-sev neither launches nor verifies it.");
+    if (e.machine.hygon)
+        out.push_back("Hygon's CSV resembles SEV, but its keys and certificates are not AMD's; xen-sev neither launches nor verifies it.");
     return out;
 }
 

@@ -63,7 +63,8 @@ void read(json::Object& from, std::string_view key, KernelLog& out) {
     for (const json::Value& line : from.array(key, Bundle::limit_lines)) {
         if (!line.is_string()) from.refuse(key, fmt::format("[{}] is not a string", index));
         out.push_back(line.get<std::string>());
-        if (out.back().size() > Bundle::limit_text) from.refuse(key, fmt::format("[{}] is {} bytes, more than the limit of {}", index, out.back().size(), Bundle::limit_text));
+        if (out.back().size() > Bundle::limit_text)
+            from.refuse(key, fmt::format("[{}] is {} bytes, more than the limit of {}", index, out.back().size(), Bundle::limit_text));
         ++index;
     }
 }
@@ -79,7 +80,8 @@ void read(json::Object& from, std::string_view key, CpuidLeaves& out) {
     for (const json::Value& value : object.array("leaves", CpuidLeaves::limit)) {
         json::Object leaf{value, fmt::format("{}: leaves[{}]", object.what(), index++)};
         const auto word = [&](std::string_view name) { return static_cast<std::uint32_t>(leaf.number(name, max32)); };
-        out.leaves.push_back({.leaf = word("leaf"), .subleaf = word("subleaf"), .eax = word("eax"), .ebx = word("ebx"), .ecx = word("ecx"), .edx = word("edx")});
+        out.leaves.push_back(
+            {.leaf = word("leaf"), .subleaf = word("subleaf"), .eax = word("eax"), .ebx = word("ebx"), .ecx = word("ecx"), .edx = word("edx")});
         leaf.done();
     }
     object.done();
@@ -119,8 +121,10 @@ Reading<T> read_reading(json::Object from) {
 Probe Bundle::parse(std::string_view text, std::string_view what) {
     const json::Value value = json::parse(text, what, {.bytes = limit_bytes, .depth = limit_depth});
     json::Object top{value, std::string{what}};
-    if (const std::string found = top.string("format", 64); found != format) top.refuse("format", fmt::format("is {}, want {}", printable(found), format));
-    if (const std::uint64_t found = top.number("version", max32); found != version) top.refuse("version", fmt::format("is {}, want {}", found, version));
+    if (const std::string found = top.string("format", 64); found != format)
+        top.refuse("format", fmt::format("is {}, want {}", printable(found), format));
+    if (const std::uint64_t found = top.number("version", max32); found != version)
+        top.refuse("version", fmt::format("is {}, want {}", found, version));
     Probe probe;
     probe.tool = top.string("tool", limit_text);
     probe.recorded = top.string("recorded", 64);

@@ -25,13 +25,15 @@ constexpr std::array table{
     CheckInfo{"silicon-sev-snp", "the CPU has SEV-SNP", "none on this CPU; xen-sev launches SEV and SEV-ES only"},
     CheckInfo{"bios-smee", "the BIOS enabled memory encryption (SMEE)", "set 'SMEE' (Secure Memory Encryption) to enabled in the BIOS"},
     CheckInfo{"bios-smm-lock", "the BIOS locked SMM", "update the BIOS; look for 'SMM Lock'"},
-    CheckInfo{"bios-sev-asids", "there are ASIDs for guests without SEV-ES", "lower 'SEV-ES ASID Space Limit' in the BIOS, or use SEV-ES policies only"},
+    CheckInfo{"bios-sev-asids", "there are ASIDs for guests without SEV-ES",
+              "lower 'SEV-ES ASID Space Limit' in the BIOS, or use SEV-ES policies only"},
     CheckInfo{"bios-sev-es-asids", "there are ASIDs for SEV-ES guests", "set 'SEV-ES ASID Space Limit' in the BIOS above 1"},
     CheckInfo{"bios-snp", "SEV-SNP is enabled", "set 'SEV-SNP Support' and RMP coverage in the BIOS; xen-sev does not use SNP"},
     CheckInfo{"psp-driver", "the ccp driver has bound the PSP", "modprobe ccp; if no device appears, look for the PSP in the BIOS"},
     CheckInfo{"psp-device", "/dev/sev exists", "see the kernel log: dmesg | grep -iE 'ccp|sev'"},
     CheckInfo{"psp-access", "/dev/sev may be opened", "run it as root"},
-    CheckInfo{"psp-genuine", "/dev/sev was made by the kernel's own driver", "none if the emulation is wanted; else stop the program that provides it"},
+    CheckInfo{"psp-genuine", "/dev/sev was made by the kernel's own driver",
+              "none if the emulation is wanted; else stop the program that provides it"},
     CheckInfo{"psp-status", "the PSP answers PLATFORM_STATUS", "power the machine off and on; then update BIOS or SEV firmware"},
     CheckInfo{"psp-initialised", "the PSP's SEV firmware is initialised", "load ccp with its defaults (psp_init_on_probe=1), or modprobe kvm_amd"},
     CheckInfo{"psp-sev-es", "the PSP was initialised for SEV-ES", "see the kernel log: the driver could not reserve its memory for SEV-ES"},
@@ -51,7 +53,8 @@ constexpr std::array table{
 
 class Checks {
 public:
-    Checks(const Evidence& evidence, const std::array<Feature, 5>& features) : e_{evidence}, m_{evidence.machine}, sme_{features[0]}, sev_{features[2]}, es_{features[3]}, snp_{features[4]} {
+    Checks(const Evidence& evidence, const std::array<Feature, 5>& features)
+        : e_{evidence}, m_{evidence.machine}, sme_{features[0]}, sev_{features[2]}, es_{features[3]}, snp_{features[4]} {
         host();
         silicon();
         bios();
@@ -89,8 +92,10 @@ private:
         });
         const bool root = p.user_id.value() && *p.user_id.value() == 0;
         // root is refused too, by lockdown or in a container; then being root is no remedy
-        add("host-privileges", fact(refused.empty(), refused.empty() ? "nothing was refused" : fmt::format("refused{}: {}", root ? " even to root" : "", refused), "the readers' errors", Confidence::direct), true,
-            root ? "lift the kernel's lockdown or leave the container" : "");
+        add("host-privileges",
+            fact(refused.empty(), refused.empty() ? "nothing was refused" : fmt::format("refused{}: {}", root ? " even to root" : "", refused),
+                 "the readers' errors", Confidence::direct),
+            true, root ? "lift the kernel's lockdown or leave the container" : "");
 
         if (m_.place != Place::bare_metal || !m_.leaf.yes())
             add("host-msr", not_applicable("no MSR would say anything here"));
@@ -99,7 +104,8 @@ private:
         else if (p.msr_syscfg.value())
             add("host-msr", fact(true, "SYSCFG was read", "/dev/cpu/0/msr", Confidence::direct));
         else
-            add("host-msr", unknown(printable(p.msr_syscfg.why_not())), true, p.msr_syscfg.failed_with(EACCES) || p.msr_syscfg.failed_with(EPERM) ? "run it as root" : "");
+            add("host-msr", unknown(printable(p.msr_syscfg.why_not())), true,
+                p.msr_syscfg.failed_with(EACCES) || p.msr_syscfg.failed_with(EPERM) ? "run it as root" : "");
     }
 
     Fact agreement() const {
@@ -111,15 +117,19 @@ private:
         if (dom0() && (!ours || (ours->eax == 0 && ours->ebx == 0))) return not_applicable("Xen hides the leaf from dom0's instruction");
         const auto same = [](const CpuidLeaf& a, const CpuidLeaf& b) { return a.eax == b.eax && a.ebx == b.ebx && a.ecx == b.ecx && a.edx == b.edx; };
         const bool agree = ours.has_value() == theirs.has_value() && (!ours || same(*ours, *theirs));
-        return fact(agree, agree ? "two sources give the same leaf 0x8000001f" : "two sources give a different leaf 0x8000001f", dom0() ? "CPUID instruction, Xen's raw CPU policy" : "CPUID instruction, /dev/cpu/0/cpuid", Confidence::direct);
+        return fact(agree, agree ? "two sources give the same leaf 0x8000001f" : "two sources give a different leaf 0x8000001f",
+                    dom0() ? "CPUID instruction, Xen's raw CPU policy" : "CPUID instruction, /dev/cpu/0/cpuid", Confidence::direct);
     }
 
     void silicon() {
         if (!m_.vendor_known)
             add("cpu-vendor", unknown("CPUID does not give the vendor"));
         else
-            add("cpu-vendor", fact(m_.amd, m_.hygon ? "the CPU is Hygon's, whose CSV has other keys and certificates" : fmt::format("the CPU's vendor is {}", m_.vendor), m_.cpuid_source, m_.cpuid_confidence), true,
-                m_.hygon ? "none: xen-sev neither launches nor verifies CSV guests" : "");
+            add("cpu-vendor",
+                fact(m_.amd,
+                     m_.hygon ? "the CPU is Hygon's, whose CSV has other keys and certificates" : fmt::format("the CPU's vendor is {}", m_.vendor),
+                     m_.cpuid_source, m_.cpuid_confidence),
+                true, m_.hygon ? "none: xen-sev neither launches nor verifies CSV guests" : "");
         add("cpuid-leaf", m_.vendor_known && !m_.cpu_is_amds() ? not_applicable("the CPU is not AMD's") : m_.leaf);
         add("cpuid-agreement", m_.vendor_known && !m_.cpu_is_amds() ? not_applicable("the CPU is not AMD's") : agreement());
         const auto bit = [&](const Fact& silicon) { return m_.leaf.no() ? not_applicable("there is no leaf 0x8000001f") : silicon; };
@@ -136,7 +146,10 @@ private:
         const bool known = m_.encryption && sev_.silicon.yes();
         const auto asids = [&](bool es) {
             const std::uint32_t count = es ? m_.encryption->es_asids() : m_.encryption->sev_asids();
-            return fact(count != 0, fmt::format("{} {} ASIDs: the lowest SEV ASID is {} of {}", count, es ? "SEV-ES" : "SEV", m_.encryption->min_sev_asid, m_.encryption->asids), m_.cpuid_source, m_.cpuid_confidence);
+            return fact(count != 0,
+                        fmt::format("{} {} ASIDs: the lowest SEV ASID is {} of {}", count, es ? "SEV-ES" : "SEV", m_.encryption->min_sev_asid,
+                                    m_.encryption->asids),
+                        m_.cpuid_source, m_.cpuid_confidence);
         };
         const bool guest = !m_.can_host() && !e_.psp;
         const Fact no_count = guest ? not_applicable("a guest's CPUID does not count its host's ASIDs") : unknown("leaf 0x8000001f is not known");
@@ -148,7 +161,8 @@ private:
     void psp() {
         const Probe& p = e_.probe;
         if (dom0()) {
-            for (const std::string_view id : {"psp-driver", "psp-device", "psp-access", "psp-genuine"}) add(id, not_applicable("under Xen the PSP is not dom0's"));
+            for (const std::string_view id : {"psp-driver", "psp-device", "psp-access", "psp-genuine"})
+                add(id, not_applicable("under Xen the PSP is not dom0's"));
             const Fact asked = needs(sev_.silicon, "SEV", e_.xen_sev.yes() ? e_.xen_sev : unknown("dom0 cannot ask the PSP, and Xen offers no way"));
             add("psp-status", asked, true, "boot Linux on the bare machine once and run sevctl status there");
             add("psp-initialised", asked, true, "boot Linux on the bare machine once and run sevctl status there");
@@ -162,31 +176,48 @@ private:
         }
         const auto* const devices = p.psp_devices.value();
         if (!devices)
-            add("psp-driver", e_.psp ? not_applicable("/dev/sev answers") : unknown(fmt::format("the PCI devices could not be listed: {}", printable(p.psp_devices.why_not()))));
+            add("psp-driver", e_.psp ? not_applicable("/dev/sev answers")
+                                     : unknown(fmt::format("the PCI devices could not be listed: {}", printable(p.psp_devices.why_not()))));
         else {
             const bool bound = std::ranges::any_of(*devices, [](const PspDevice& one) { return one.driver == "ccp"; });
-            add("psp-driver", e_.psp && !bound ? not_applicable("/dev/sev answers") : fact(bound, bound ? "ccp has bound a device" : fmt::format("{} AMD encryption controllers on the PCI bus, none bound by ccp", devices->size()), "/sys/bus/pci/devices", Confidence::direct));
+            add("psp-driver", e_.psp && !bound
+                                  ? not_applicable("/dev/sev answers")
+                                  : fact(bound,
+                                         bound ? "ccp has bound a device"
+                                               : fmt::format("{} AMD encryption controllers on the PCI bus, none bound by ccp", devices->size()),
+                                         "/sys/bus/pci/devices", Confidence::direct));
         }
         const bool absent = p.sev_device_read.failed_with(ENOENT) || p.sev_device_read.failed_with(ENODEV) || p.sev_device_read.failed_with(ENXIO);
         const Fact device = p.sev_device_read.not_tried() ? unknown(printable(p.sev_device_read.why_not()))
                           : fact(!absent, absent ? "there is no /dev/sev" : "/dev/sev is there", "/dev/sev", Confidence::direct);
         add("psp-device", device, true, device.no() ? absent_remedy() : "");
         const bool opens = p.sev_device_read.value() != nullptr;
-        const Fact access = needs(device, "/dev/sev", fact(opens, opens ? "/dev/sev opens" : printable(p.sev_device_read.why_not()), "/dev/sev", Confidence::direct));
+        const Fact access =
+            needs(device, "/dev/sev", fact(opens, opens ? "/dev/sev opens" : printable(p.sev_device_read.why_not()), "/dev/sev", Confidence::direct));
         add("psp-access", access);
-        add("psp-genuine", needs(access, "/dev/sev", !p.sev_device_kernel_made.value() ? unknown(printable(p.sev_device_kernel_made.why_not()))
-                                                     : fact(*p.sev_device_kernel_made.value(), *p.sev_device_kernel_made.value() ? "/sys/class/misc/sev is there" : "there is no /sys/class/misc/sev: an emulated PSP", "/sys/class/misc/sev", Confidence::direct)));
+        add("psp-genuine",
+            needs(access, "/dev/sev",
+                  !p.sev_device_kernel_made.value()
+                      ? unknown(printable(p.sev_device_kernel_made.why_not()))
+                      : fact(*p.sev_device_kernel_made.value(),
+                             *p.sev_device_kernel_made.value() ? "/sys/class/misc/sev is there" : "there is no /sys/class/misc/sev: an emulated PSP",
+                             "/sys/class/misc/sev", Confidence::direct)));
         add("psp-status", needs(access, "/dev/sev", status()));
         const Fact answered = fact(e_.psp.has_value(), "", "", Confidence::direct);
         add("psp-initialised", needs(answered, "PLATFORM_STATUS", sev_.initialised));
-        add("psp-sev-es", needs(answered, "PLATFORM_STATUS", needs(sev_.initialised, "an initialised PSP", needs(es_.silicon, "SEV-ES", es_.initialised))));
+        add("psp-sev-es",
+            needs(answered, "PLATFORM_STATUS", needs(sev_.initialised, "an initialised PSP", needs(es_.silicon, "SEV-ES", es_.initialised))));
     }
 
     Fact status() const {
         const PlatformAnswer* const answer = e_.probe.platform_status.value();
         if (e_.psp) return fact(true, fmt::format("SEV API {}", e_.psp->status.build.text()), "/dev/sev, PLATFORM_STATUS", Confidence::direct);
-        if (!answer) return fact(false, fmt::format("PLATFORM_STATUS failed: {}", printable(e_.probe.platform_status.why_not())), "/dev/sev", Confidence::direct);
-        if (answer->status != 0) return fact(false, fmt::format("PLATFORM_STATUS: {}", psp::text(static_cast<psp::Status>(answer->status))), "/dev/sev", Confidence::direct);
+        if (!answer)
+            return fact(false, fmt::format("PLATFORM_STATUS failed: {}", printable(e_.probe.platform_status.why_not())), "/dev/sev",
+                        Confidence::direct);
+        if (answer->status != 0)
+            return fact(false, fmt::format("PLATFORM_STATUS: {}", psp::text(static_cast<psp::Status>(answer->status))), "/dev/sev",
+                        Confidence::direct);
         return fact(false, fmt::format("PLATFORM_STATUS: 02h STATE is {}, want 0..2", answer->bytes[2]), "/dev/sev", Confidence::direct);
     }
 
@@ -194,7 +225,9 @@ private:
     std::string absent_remedy() const {
         if (e_.smee.no()) return "see bios-smee";
         if (e_.smm_lock.no()) return "see bios-smm-lock";
-        if (const auto* const devices = e_.probe.psp_devices.value(); devices && std::ranges::none_of(*devices, [](const PspDevice& one) { return one.driver == "ccp"; })) return "see psp-driver";
+        if (const auto* const devices = e_.probe.psp_devices.value();
+            devices && std::ranges::none_of(*devices, [](const PspDevice& one) { return one.driver == "ccp"; }))
+            return "see psp-driver";
         if (e_.probe.psp_devices.value()) return "none if this PSP's firmware has no SEV, as in Ryzen; else see the kernel log for ccp and SEV";
         return {};
     }
@@ -202,39 +235,61 @@ private:
     void kvm() {
         const Probe& p = e_.probe;
         if (!linux_host() || sev_.silicon.no()) {
-            for (const std::string_view id : {"kvm-device", "kvm-sev", "kvm-sev-es", "kvm-sev-snp"}) add(id, not_applicable(dom0() ? "Xen runs the guests here" : sev_.silicon.no() ? "the CPU has no SEV" : "this is no host"));
+            for (const std::string_view id : {"kvm-device", "kvm-sev", "kvm-sev-es", "kvm-sev-snp"})
+                add(id, not_applicable(dom0() ? "Xen runs the guests here" : sev_.silicon.no() ? "the CPU has no SEV" : "this is no host"));
             return;
         }
-        add("kvm-device", fact(p.kvm_api.value() != nullptr, p.kvm_api.value() ? fmt::format("API version {}", *p.kvm_api.value()) : printable(p.kvm_api.why_not()), "/dev/kvm", Confidence::direct));
+        add("kvm-device",
+            fact(p.kvm_api.value() != nullptr, p.kvm_api.value() ? fmt::format("API version {}", *p.kvm_api.value()) : printable(p.kvm_api.why_not()),
+                 "/dev/kvm", Confidence::direct));
         const auto parameter = [&](const Reading<std::string>& reading) {
-            return fact(says_yes(reading), reading.value() ? fmt::format("the parameter is {}", printable(*reading.value(), 8)) : printable(reading.why_not()), "/sys/module/kvm_amd/parameters", Confidence::reported);
+            return fact(says_yes(reading),
+                        reading.value() ? fmt::format("the parameter is {}", printable(*reading.value(), 8)) : printable(reading.why_not()),
+                        "/sys/module/kvm_amd/parameters", Confidence::reported);
         };
         const bool no_device = p.sev_device_read.failed_with(ENOENT);
         add("kvm-sev", parameter(p.kvm_sev), true, no_device ? "see psp-device" : "");
         const bool no_asids = m_.encryption && m_.encryption->es_asids() == 0;
-        add("kvm-sev-es", needs(es_.silicon, "SEV-ES", parameter(p.kvm_sev_es)), true, no_device ? "see psp-device" : no_asids ? "see bios-sev-es-asids" : "");
+        add("kvm-sev-es", needs(es_.silicon, "SEV-ES", parameter(p.kvm_sev_es)), true,
+            no_device  ? "see psp-device"
+            : no_asids ? "see bios-sev-es-asids"
+                       : "");
         add("kvm-sev-snp", needs(snp_.silicon, "SEV-SNP", parameter(p.kvm_sev_snp)), false);
     }
 
     void xen() {
         const Probe& p = e_.probe;
         if (!dom0()) {
-            for (const std::string_view id : {"xen-version", "xen-control", "xen-coco", "xen-sev", "xen-attestation", "xen-sev-es", "toolstack-coco", "guest-kernel"}) add(id, not_applicable("not running in Xen's dom0"));
+            for (const std::string_view id :
+                 {"xen-version", "xen-control", "xen-coco", "xen-sev", "xen-attestation", "xen-sev-es", "toolstack-coco", "guest-kernel"})
+                add(id, not_applicable("not running in Xen's dom0"));
             return;
         }
         const auto release = p.xen_version.value() ? xen_release(*p.xen_version.value()) : std::nullopt;
-        add("xen-version", !release ? unknown(fmt::format("Xen's version could not be read: {}", printable(p.xen_version.value() ? *p.xen_version.value() : p.xen_version.why_not())))
+        add("xen-version", !release ? unknown(fmt::format("Xen's version could not be read: {}",
+                                                          printable(p.xen_version.value() ? *p.xen_version.value() : p.xen_version.why_not())))
                                     : fact(*release >= XenRelease{4, 17}, m_.hypervisor, "/sys/hypervisor/version", Confidence::direct));
-        add("xen-control", p.xen_control.value() ? fact(true, "libxenctrl opened", "libxenctrl", Confidence::direct) : fact(false, printable(p.xen_module.value() ? p.xen_control.why_not() : p.xen_module.why_not()), "libxenctrl", Confidence::direct));
+        add("xen-control", p.xen_control.value() ? fact(true, "libxenctrl opened", "libxenctrl", Confidence::direct)
+                                                 : fact(false, printable(p.xen_module.value() ? p.xen_control.why_not() : p.xen_module.why_not()),
+                                                        "libxenctrl", Confidence::direct));
         const Fact there = e_.coco ? fact(true, "the coco hypercall answers", "coco hypercall, op 0", Confidence::direct) : e_.xen_sev;
         add("xen-coco", there);
         const Fact sev = needs(there, "the coco interface", e_.xen_sev);
         add("xen-sev", sev);
-        add("xen-attestation", needs(sev, "SEV in Xen", p.coco_certificates.value() ? fact(true, "op 3 answers", "coco hypercall, op 3", Confidence::direct)
-                                                       : p.coco_certificates.failure() ? fact(false, fmt::format("op 3: {}", printable(p.coco_certificates.why_not())), "coco hypercall, op 3", Confidence::direct)
-                                                                                       : unknown(printable(p.coco_certificates.why_not()))));
-        add("xen-sev-es", needs(sev, "SEV in Xen", e_.coco ? fact(e_.coco->es(), e_.coco->es() ? "offered" : "not offered", "coco hypercall, op 0", Confidence::reported) : sev));
-        add("toolstack-coco", needs(there, "the coco interface", p.xen_toolstack_coco.value() ? fact(*p.xen_toolstack_coco.value(), *p.xen_toolstack_coco.value() ? "libxl has the setting" : "libxl has no such setting", "libxl's header", Confidence::reported) : unknown(printable(p.xen_toolstack_coco.why_not()))));
+        add("xen-attestation", needs(sev, "SEV in Xen",
+                                     p.coco_certificates.value()     ? fact(true, "op 3 answers", "coco hypercall, op 3", Confidence::direct)
+                                     : p.coco_certificates.failure() ? fact(false, fmt::format("op 3: {}", printable(p.coco_certificates.why_not())),
+                                                                            "coco hypercall, op 3", Confidence::direct)
+                                                                     : unknown(printable(p.coco_certificates.why_not()))));
+        add("xen-sev-es",
+            needs(sev, "SEV in Xen",
+                  e_.coco ? fact(e_.coco->es(), e_.coco->es() ? "offered" : "not offered", "coco hypercall, op 0", Confidence::reported) : sev));
+        add("toolstack-coco",
+            needs(there, "the coco interface",
+                  p.xen_toolstack_coco.value()
+                      ? fact(*p.xen_toolstack_coco.value(), *p.xen_toolstack_coco.value() ? "libxl has the setting" : "libxl has no such setting",
+                             "libxl's header", Confidence::reported)
+                      : unknown(printable(p.xen_toolstack_coco.why_not()))));
         add("guest-kernel", needs(there, "the coco interface", unknown("it depends on each guest")));
     }
 

@@ -15,8 +15,8 @@ struct Places {
     bool with_chip_id = false;
 };
 
-/// Reads everything once, changes nothing, and waits for nobody: every reader's outcome goes into the probe, failures too. Throws Error only for a saved kernel
-/// log that cannot be read.
+/// Reads everything once, changes nothing, and waits for nobody: every reader's outcome goes into the probe, failures too. Throws Error only for a
+/// saved kernel log that cannot be read.
 Probe collect(const Places& places, PspQuestions& psp, std::string tool, std::string recorded);
 
 } // namespace sev::probe

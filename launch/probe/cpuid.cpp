@@ -135,7 +135,8 @@ Reading<CpuidLeaves> read_leaves(CpuidSource& source) {
         if (features && (features->ecx >> 31 & 1) != 0) take(leaf_hypervisor);
     }
     take(leaf_extended);
-    for (const std::uint32_t leaf : {leaf_extended + 2, leaf_extended + 3, leaf_extended + 4, leaf_extended + 8, leaf_extended + 0xA, leaf_encryption, leaf_extended + 0x21})
+    for (const std::uint32_t leaf :
+         {leaf_extended + 2, leaf_extended + 3, leaf_extended + 4, leaf_extended + 8, leaf_extended + 0xA, leaf_encryption, leaf_extended + 0x21})
         if (leaf <= out.highest(leaf_extended)) take(leaf);
     return trouble ? *trouble : Reading<CpuidLeaves>{out};
 }

@@ -16,7 +16,8 @@ struct CpuidLeaf {
     friend bool operator==(const CpuidLeaf&, const CpuidLeaf&) = default;
 };
 
-/// The leaves that one source gave. A record may hold leaves that its CPU does not have (tools that dump blindly write them): `find` never hands one out.
+/// The leaves that one source gave. A record may hold leaves that its CPU does not have (tools that dump blindly write them): `find` never hands one
+/// out.
 struct CpuidLeaves {
     static constexpr std::size_t limit = 64;
     std::vector<CpuidLeaf> leaves;
@@ -24,8 +25,8 @@ struct CpuidLeaves {
 
     /// The highest basic or extended leaf that the CPU says it has; 0 when it does not say. An answer outside 0x80000000 … 0x8000ffff is no maximum.
     std::uint32_t highest(std::uint32_t range) const;
-    /// The leaf, subleaf 0. nullopt when it is not recorded, or when it lies above the maximum of its range: beyond it a CPU may return another leaf's data,
-    /// whose bits can look like SME and SEV. Source: AMD64 Architecture Programmer's Manual volume 3, CPUID.
+    /// The leaf, subleaf 0. nullopt when it is not recorded, or when it lies above the maximum of its range: beyond it a CPU may return another
+    /// leaf's data, whose bits can look like SME and SEV. Source: AMD64 Architecture Programmer's Manual volume 3, CPUID.
     std::optional<CpuidLeaf> find(std::uint32_t leaf) const;
     /// "AuthenticAMD"; empty when leaf 0 is absent.
     std::string vendor() const;
@@ -61,7 +62,8 @@ public:
     virtual Reading<CpuidLeaf> read(std::uint32_t leaf) = 0;
 };
 
-/// Reads the leaves that say something about memory encryption, each only when the source's own maximum covers it. A failure on any of them is the failure of the whole.
+/// Reads the leaves that say something about memory encryption, each only when the source's own maximum covers it. A failure on any of them is the
+/// failure of the whole.
 Reading<CpuidLeaves> read_leaves(CpuidSource& source);
 
 /// The CPUID instruction on the CPU we happen to run on.

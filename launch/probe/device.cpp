@@ -59,7 +59,8 @@ Reading<Bytes> SevDevice::chip_id() {
     const Fd fd{::open(path_.c_str(), O_RDONLY | O_CLOEXEC)};
     if (!fd) return failure_of(errno);
     Bytes id(128); // two sockets
-    auto request = dev_sev::Buffer{.address = std::bit_cast<std::uint64_t>(id.data()), .length_bytes = static_cast<std::uint32_t>(id.size())}.serialize();
+    auto request =
+        dev_sev::Buffer{.address = std::bit_cast<std::uint64_t>(id.data()), .length_bytes = static_cast<std::uint32_t>(id.size())}.serialize();
     const Issued issued = issue(fd.get(), dev_sev::Command::get_id2, request.data());
     if (issued.error_number != 0) return failure_of(issued.error_number);
     if (issued.status != 0) return Failure{0, "the firmware refused GET_ID"};

@@ -20,8 +20,8 @@ public:
     virtual Reading<Bytes> chip_id() = 0;
 };
 
-/// Linux's /dev/sev, opened for reading only: with such a descriptor the kernel runs no command that changes the platform. Source: Linux psp-sev.h and the
-/// SEV_ISSUE_CMD ioctl.
+/// Linux's /dev/sev, opened for reading only: with such a descriptor the kernel runs no command that changes the platform. Source: Linux psp-sev.h
+/// and the SEV_ISSUE_CMD ioctl.
 class SevDevice : public PspQuestions {
 public:
     explicit SevDevice(Path path) : path_{std::move(path)} {}

@@ -12,7 +12,8 @@ constexpr unsigned smee_bit = 23, smm_lock_bit = 0;
 /// One bit of an MSR: plain on bare metal; elsewhere a set bit is what the hypervisor shows, and a clear one proves nothing.
 Fact msr_bit(const Evidence& e, const Reading<std::uint64_t>& msr, unsigned bit, std::string_view source, std::string_view what) {
     const bool set = msr.value() && (*msr.value() >> bit & 1) != 0;
-    if (e.machine.place == Place::xen_dom0) return unknown(fmt::format("what Xen shows dom0 as {} is not the host's: it proves nothing about the BIOS", what));
+    if (e.machine.place == Place::xen_dom0)
+        return unknown(fmt::format("what Xen shows dom0 as {} is not the host's: it proves nothing about the BIOS", what));
     if (e.machine.place != Place::bare_metal) {
         if (set) return fact(true, fmt::format("{} is 1 as the hypervisor shows it", what), std::string{source}, Confidence::reported);
         return unknown(fmt::format("a guest cannot see the host's {}", what));
@@ -29,7 +30,8 @@ Fact or_kernel(const Evidence& e, Fact from_msr, std::string_view what) {
     if (flags.value() && (has_word(*flags.value(), "sev") || has_word(*flags.value(), "sme")))
         return fact(true, "the kernel kept the CPU flags that it clears otherwise", "/proc/cpuinfo", Confidence::reported);
     if (log_says(e.probe, "memory encryption not enabled by BIOS"))
-        return fact(false, fmt::format("the kernel says that the BIOS did not enable memory encryption ({} not read)", what), "kernel log", Confidence::reported);
+        return fact(false, fmt::format("the kernel says that the BIOS did not enable memory encryption ({} not read)", what), "kernel log",
+                    Confidence::reported);
     return from_msr;
 }
 
@@ -57,7 +59,9 @@ Fact find_tsme(const Evidence& e) {
     if (devices)
         for (const PspDevice& device : *devices) {
             if (!device.tsme_status.value()) continue;
-            if (*device.tsme_status.value() == "1") return fact(true, "the PSP reports TSME active", fmt::format("tsme_status of PCI {}", printable(device.address, 16)), Confidence::reported);
+            if (*device.tsme_status.value() == "1")
+                return fact(true, "the PSP reports TSME active", fmt::format("tsme_status of PCI {}", printable(device.address, 16)),
+                            Confidence::reported);
             any_off = any_off || *device.tsme_status.value() == "0";
         }
     if (log_says(e.probe, "TSME enabled") || log_says(e.probe, "Both TSME and SME are active"))
@@ -71,14 +75,16 @@ std::optional<PspReport> find_psp(const Probe& probe) {
     if (!answer || answer->status != 0) return std::nullopt;
     // bytes that are no status are the check psp-status's to report
     if (answer->bytes[2] > 2) return std::nullopt;
-    return PspReport{.status = psp::PlatformStatus::parse(wire::view(answer->bytes)), .genuine_device = probe.sev_device_kernel_made.value() && *probe.sev_device_kernel_made.value()};
+    return PspReport{.status = psp::PlatformStatus::parse(wire::view(answer->bytes)),
+                     .genuine_device = probe.sev_device_kernel_made.value() && *probe.sev_device_kernel_made.value()};
 }
 
 Fact find_xen_sev(const Evidence& e) {
     if (e.machine.place != Place::xen_dom0) return not_applicable("not running in Xen's dom0");
     constexpr int no_such_call = 38; // ENOSYS, part of Xen's ABI
     if (e.coco) {
-        if (e.coco->is_sev() && e.coco->supported()) return fact(true, "Xen's coco interface says that SEV is supported", "coco hypercall, op 0", Confidence::reported);
+        if (e.coco->is_sev() && e.coco->supported())
+            return fact(true, "Xen's coco interface says that SEV is supported", "coco hypercall, op 0", Confidence::reported);
         return fact(false,
                     !e.coco->is_sev()     ? "Xen's coco interface is there, and says that the platform is not AMD SEV"
                     : e.coco->unsafe()    ? "Xen's coco interface is there, and SEV is disabled by policy: Xen calls this platform unsafe"
@@ -86,7 +92,8 @@ Fact find_xen_sev(const Evidence& e) {
                     "coco hypercall, op 0", Confidence::reported);
     }
     if (e.probe.coco_status.failed_with(no_such_call))
-        return fact(false, fmt::format("{} has no interface for SEV guests, as no released Xen has", e.machine.hypervisor), "coco hypercall, op 0: ENOSYS", Confidence::direct);
+        return fact(false, fmt::format("{} has no interface for SEV guests, as no released Xen has", e.machine.hypervisor),
+                    "coco hypercall, op 0: ENOSYS", Confidence::direct);
     return unknown(fmt::format("Xen could not be asked: {}", printable(e.probe.coco_status.why_not())));
 }
 
@@ -106,12 +113,20 @@ Fact Evidence::silicon(bool EncryptionLeaf::*bit, std::string_view what) const {
     if (machine.leaf.no()) return machine.leaf;
     const bool has = (*machine.encryption).*bit;
     // a hypervisor may clear bits; what it shows is the CPU's, or pretended
-    if (!has && machine.place != Place::bare_metal && machine.cpuid_confidence != Confidence::direct) return unknown(fmt::format("the hypervisor does not show the {} bit, whatever the CPU has", what));
+    if (!has && machine.place != Place::bare_metal && machine.cpuid_confidence != Confidence::direct)
+        return unknown(fmt::format("the hypervisor does not show the {} bit, whatever the CPU has", what));
     return fact(has, fmt::format("the {} bit of leaf 0x8000001f is {}", what, has ? 1 : 0), machine.cpuid_source, machine.cpuid_confidence);
 }
 
 Evidence gather(const Probe& probe, const Machine& machine) {
-    Evidence e{.probe = probe, .machine = machine, .psp = find_psp(probe), .coco = machine.place == Place::xen_dom0 ? coco_status_of(probe) : std::nullopt, .smee = {}, .smm_lock = {}, .tsme = {}, .xen_sev = {}};
+    Evidence e{.probe = probe,
+               .machine = machine,
+               .psp = find_psp(probe),
+               .coco = machine.place == Place::xen_dom0 ? coco_status_of(probe) : std::nullopt,
+               .smee = {},
+               .smm_lock = {},
+               .tsme = {},
+               .xen_sev = {}};
     e.smee = find_smee(e);
     e.smm_lock = find_smm_lock(e);
     e.tsme = find_tsme(e);

@@ -8,8 +8,8 @@ namespace sev::probe {
 enum class Truth { yes, no, unknown, not_applicable };
 std::string_view name(Truth truth); // "yes", "no", "unknown", "not applicable"
 
-/// How good a fact is: read from the CPU or the firmware itself (direct); said about it by a kernel, driver or hypervisor (reported); following from other facts
-/// (inferred); or not to be had from here (none).
+/// How good a fact is: read from the CPU or the firmware itself (direct); said about it by a kernel, driver or hypervisor (reported); following from
+/// other facts (inferred); or not to be had from here (none).
 enum class Confidence { direct, reported, inferred, none };
 std::string_view name(Confidence confidence);
 

@@ -15,7 +15,8 @@ std::optional<Fact> blocked(const Fact& earlier, std::string_view what) {
 }
 
 Fact guest_cannot(const Machine& machine) {
-    return fact(false, fmt::format("this is a guest of {}; guests are launched on hosts", machine.hypervisor), machine.place_because, Confidence::inferred);
+    return fact(false, fmt::format("this is a guest of {}; guests are launched on hosts", machine.hypervisor), machine.place_because,
+                Confidence::inferred);
 }
 
 /// On when every part is; off when any is known to be off; else unknown.
@@ -39,7 +40,8 @@ Feature sme(const Evidence& e) {
     }
     const Machine& m = e.machine;
     if (m.place == Place::xen_dom0) {
-        out.initialised = fact(false, "Xen never sets the C-bit in its page tables, so it makes no use of SME", "Xen's source, 4.17 to 4.22", Confidence::inferred);
+        out.initialised =
+            fact(false, "Xen never sets the C-bit in its page tables, so it makes no use of SME", "Xen's source, 4.17 to 4.22", Confidence::inferred);
     } else if (!m.can_host()) {
         out.initialised = unknown("a guest cannot see whether its host uses SME");
     } else if (kernel_made_active(e.probe, "SME") || log_says(e.probe, "Both TSME and SME are active")) {
@@ -49,8 +51,9 @@ Feature sme(const Evidence& e) {
     } else if (e.probe.kernel_arguments.value() && has_word(*e.probe.kernel_arguments.value(), "mem_encrypt=off")) {
         out.initialised = fact(false, "the kernel was started with mem_encrypt=off", "/proc/cmdline", Confidence::reported);
     } else {
-        out.initialised = unknown(e.probe.kernel_log.value() ? "no line of the kernel log says that SME is active, and the log may have rolled over"
-                                                             : fmt::format("the kernel log could not be read: {}", printable(e.probe.kernel_log.why_not())));
+        out.initialised =
+            unknown(e.probe.kernel_log.value() ? "no line of the kernel log says that SME is active, and the log may have rolled over"
+                                               : fmt::format("the kernel log could not be read: {}", printable(e.probe.kernel_log.why_not())));
     }
     out.usable = out.initialised;
     return out;
@@ -71,15 +74,19 @@ Feature tsme(const Evidence& e) {
 Fact psp_initialised(const Evidence& e) {
     if (e.psp) {
         const bool ready = e.psp->status.state != psp::PlatformState::uninit;
-        return fact(ready, fmt::format("the platform is in state {}", psp::name(e.psp->status.state)), "/dev/sev, PLATFORM_STATUS", e.machine.place == Place::bare_metal && e.psp->genuine_device ? Confidence::direct : Confidence::reported);
+        return fact(ready, fmt::format("the platform is in state {}", psp::name(e.psp->status.state)), "/dev/sev, PLATFORM_STATUS",
+                    e.machine.place == Place::bare_metal && e.psp->genuine_device ? Confidence::direct : Confidence::reported);
     }
     if (e.machine.place == Place::xen_dom0) {
         if (e.xen_sev.yes()) return e.xen_sev;
         return unknown("under Xen dom0 cannot ask the PSP: there is no /dev/sev, and Xen offers no way");
     }
-    if (log_says(e.probe, "SEV: failed to INIT")) return fact(false, "the kernel says that the INIT command failed", "kernel log", Confidence::reported);
-    if (log_says(e.probe, "SEV API:")) return fact(true, "the kernel says which SEV API the PSP has, after its INIT", "kernel log", Confidence::reported);
-    if (e.probe.sev_device_read.failed_with(2)) return fact(false, "there is no /dev/sev: the kernel's ccp driver did not set SEV up", "/dev/sev: ENOENT", Confidence::reported);
+    if (log_says(e.probe, "SEV: failed to INIT"))
+        return fact(false, "the kernel says that the INIT command failed", "kernel log", Confidence::reported);
+    if (log_says(e.probe, "SEV API:"))
+        return fact(true, "the kernel says which SEV API the PSP has, after its INIT", "kernel log", Confidence::reported);
+    if (e.probe.sev_device_read.failed_with(2))
+        return fact(false, "there is no /dev/sev: the kernel's ccp driver did not set SEV up", "/dev/sev: ENOENT", Confidence::reported);
     return unknown(fmt::format("the PSP could not be asked: {}", printable(e.probe.platform_status.why_not())));
 }
 
@@ -88,8 +95,11 @@ Fact usable(const Evidence& e, const Feature& f, const Reading<std::string>& par
     if (e.machine.place == Place::xen_dom0) return by_xen;
     if (!e.machine.can_host() && !e.psp) return guest_cannot(e.machine);
     const std::string source = fmt::format("/sys/module/kvm_amd/parameters/{}", parameter_name);
-    if (!parameter.value()) return fact(false, fmt::format("kvm_amd does not offer it ({}), and Linux launches guests by nothing else", printable(parameter.why_not())), source, Confidence::reported);
-    if (!says_yes(parameter)) return fact(false, fmt::format("kvm_amd has {}={}", parameter_name, printable(*parameter.value(), 8)), source, Confidence::reported);
+    if (!parameter.value())
+        return fact(false, fmt::format("kvm_amd does not offer it ({}), and Linux launches guests by nothing else", printable(parameter.why_not())),
+                    source, Confidence::reported);
+    if (!says_yes(parameter))
+        return fact(false, fmt::format("kvm_amd has {}={}", parameter_name, printable(*parameter.value(), 8)), source, Confidence::reported);
     if (!f.initialised.yes()) return unknown(fmt::format("kvm_amd has {}=Y, but: {}", parameter_name, f.initialised.because));
     return fact(true, fmt::format("kvm_amd has {}=Y: by KVM, not by Xen", parameter_name), source, Confidence::reported);
 }
@@ -100,7 +110,8 @@ bool counts_asids(const Evidence& e) { return e.machine.encryption && (e.machine
 Fact asids_left(const Evidence& e, bool es) {
     const EncryptionLeaf& leaf = *e.machine.encryption;
     const std::uint32_t count = es ? leaf.es_asids() : leaf.sev_asids();
-    return fact(count != 0, fmt::format("{} {} ASIDs (lowest SEV ASID {}, highest {})", count, es ? "SEV-ES" : "SEV", leaf.min_sev_asid, leaf.asids), e.machine.cpuid_source, e.machine.cpuid_confidence);
+    return fact(count != 0, fmt::format("{} {} ASIDs (lowest SEV ASID {}, highest {})", count, es ? "SEV-ES" : "SEV", leaf.min_sev_asid, leaf.asids),
+                e.machine.cpuid_source, e.machine.cpuid_confidence);
 }
 
 Feature sev(const Evidence& e) {
@@ -117,7 +128,8 @@ Feature sev(const Evidence& e) {
         return out;
     }
     out.initialised = psp_initialised(e);
-    out.usable = out.enabled.no() ? fact(false, out.enabled.because, out.enabled.source, out.enabled.confidence) : usable(e, out, e.probe.kvm_sev, "sev", e.xen_sev);
+    out.usable = out.enabled.no() ? fact(false, out.enabled.because, out.enabled.source, out.enabled.confidence)
+                                  : usable(e, out, e.probe.kvm_sev, "sev", e.xen_sev);
     return out;
 }
 
@@ -132,12 +144,16 @@ Feature sev_es(const Evidence& e, const Feature& plain) {
     out.initialised = plain.initialised;
     if (e.psp && out.initialised.yes()) {
         const bool es = e.psp->status.es_configured;
-        out.initialised = fact(es, es ? "the platform was initialised for SEV-ES" : "the platform was initialised without SEV-ES", "/dev/sev, PLATFORM_STATUS", out.initialised.confidence);
+        out.initialised = fact(es, es ? "the platform was initialised for SEV-ES" : "the platform was initialised without SEV-ES",
+                               "/dev/sev, PLATFORM_STATUS", out.initialised.confidence);
     }
     Fact by_xen = e.xen_sev;
-    if (e.coco && e.xen_sev.yes()) by_xen = fact(e.coco->es(), e.coco->es() ? "Xen's coco interface offers SEV-ES" : "Xen's coco interface does not offer SEV-ES", "coco hypercall, op 0", Confidence::reported);
+    if (e.coco && e.xen_sev.yes())
+        by_xen = fact(e.coco->es(), e.coco->es() ? "Xen's coco interface offers SEV-ES" : "Xen's coco interface does not offer SEV-ES",
+                      "coco hypercall, op 0", Confidence::reported);
     if (e.machine.place == Place::xen_dom0 && e.xen_sev.yes()) out.initialised = by_xen;
-    out.usable = out.enabled.no() ? fact(false, out.enabled.because, out.enabled.source, out.enabled.confidence) : usable(e, out, e.probe.kvm_sev_es, "sev_es", by_xen);
+    out.usable = out.enabled.no() ? fact(false, out.enabled.because, out.enabled.source, out.enabled.confidence)
+                                  : usable(e, out, e.probe.kvm_sev_es, "sev_es", by_xen);
     return out;
 }
 
@@ -152,16 +168,19 @@ Feature snp(const Evidence& e) {
     else if (e.machine.place != Place::bare_metal)
         out.enabled = unknown("a guest cannot see the host's SYSCFG");
     else if (!e.probe.msr_syscfg.value())
-        out.enabled = says_yes(e.probe.kvm_sev_snp) ? fact(true, "kvm_amd has sev_snp=Y", "/sys/module/kvm_amd/parameters/sev_snp", Confidence::reported)
-                                                    : unknown(fmt::format("SYSCFG[24] could not be read: {}", printable(e.probe.msr_syscfg.why_not())));
+        out.enabled = says_yes(e.probe.kvm_sev_snp)
+                          ? fact(true, "kvm_amd has sev_snp=Y", "/sys/module/kvm_amd/parameters/sev_snp", Confidence::reported)
+                          : unknown(fmt::format("SYSCFG[24] could not be read: {}", printable(e.probe.msr_syscfg.why_not())));
     else {
         const bool on = (*e.probe.msr_syscfg.value() >> snp_bit & 1) != 0;
-        out.enabled = fact(on, on ? "SYSCFG[24] is 1" : "SYSCFG[24] is 0: no kernel that supports SNP found an RMP reserved by the BIOS", "MSR 0xc0010010 (SYSCFG) of CPU 0", Confidence::direct);
+        out.enabled = fact(on, on ? "SYSCFG[24] is 1" : "SYSCFG[24] is 0: no kernel that supports SNP found an RMP reserved by the BIOS",
+                           "MSR 0xc0010010 (SYSCFG) of CPU 0", Confidence::direct);
     }
     if (e.machine.place == Place::xen_dom0) {
         const bool offered = e.coco && e.xen_sev.yes() && e.coco->snp();
-        out.usable = offered ? fact(true, "Xen's coco interface offers SEV-SNP", "coco hypercall, op 0", Confidence::reported)
-                   : e.xen_sev.yes() ? fact(false, "Xen's coco interface does not offer SEV-SNP", "coco hypercall, op 0", Confidence::reported) : e.xen_sev;
+        out.usable = offered           ? fact(true, "Xen's coco interface offers SEV-SNP", "coco hypercall, op 0", Confidence::reported)
+                     : e.xen_sev.yes() ? fact(false, "Xen's coco interface does not offer SEV-SNP", "coco hypercall, op 0", Confidence::reported)
+                                       : e.xen_sev;
         out.initialised = offered ? out.usable : unknown("under Xen dom0 cannot ask the PSP");
         return out;
     }
@@ -169,7 +188,8 @@ Feature snp(const Evidence& e) {
         out.initialised = out.usable = *stop;
         return out;
     }
-    out.initialised = says_yes(e.probe.kvm_sev_snp) ? fact(true, "kvm_amd has sev_snp=Y, which it has only after SNP was initialised", "/sys/module/kvm_amd/parameters/sev_snp", Confidence::reported)
+    out.initialised = says_yes(e.probe.kvm_sev_snp) ? fact(true, "kvm_amd has sev_snp=Y, which it has only after SNP was initialised",
+                                                           "/sys/module/kvm_amd/parameters/sev_snp", Confidence::reported)
                                                     : unknown("xen-sev does not ask the PSP about SNP, which it does not launch");
     out.usable = usable(e, out, e.probe.kvm_sev_snp, "sev_snp", e.xen_sev);
     return out;

@@ -84,7 +84,8 @@ Reading<std::uint64_t> read_hexadecimal(const Path& path) {
     const std::string& text = *line.value();
     std::uint64_t out = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out, 16);
-    if (error != std::errc{} || end != text.data() + text.size()) return Failure{0, fmt::format("{} is no hexadecimal number", text.empty() ? "an empty text" : text)};
+    if (error != std::errc{} || end != text.data() + text.size())
+        return Failure{0, fmt::format("{} is no hexadecimal number", text.empty() ? "an empty text" : text)};
     return out;
 }
 
@@ -131,7 +132,8 @@ CpuInfo read_cpu_info(const Path& root) {
     if (text.failure()) return {*text.failure(), *text.failure()};
     CpuInfo out{.microcode = field_of(*text.value(), "microcode"), .flags = field_of(*text.value(), "flags")};
     if (out.microcode.value()) out.microcode = printable(*out.microcode.value(), 64);
-    if (out.flags.value()) out.flags = words_of(*out.flags.value(), [&](std::string_view word) { return std::ranges::find(wanted, word) != wanted.end(); });
+    if (out.flags.value())
+        out.flags = words_of(*out.flags.value(), [&](std::string_view word) { return std::ranges::find(wanted, word) != wanted.end(); });
     return out;
 }
 

@@ -34,8 +34,8 @@ Reading<std::string> read_kernel_arguments(const Path& root);
 /// /sys/hypervisor/version as "4.17.4-pre".
 Reading<std::string> read_xen_version(const Path& root);
 
-/// The lines that are about SEV, SME, TSME and the PSP, at most Bundle::limit_lines, each cut to 256 bytes and made printable. The kernel's command line and all
-/// else that a log may hold are dropped.
+/// The lines that are about SEV, SME, TSME and the PSP, at most Bundle::limit_lines, each cut to 256 bytes and made printable. The kernel's command
+/// line and all else that a log may hold are dropped.
 KernelLog about_encryption(std::string_view log);
 /// The running kernel's log. Failure EPERM where dmesg_restrict keeps it from us.
 Reading<KernelLog> read_kernel_log();

@@ -11,11 +11,18 @@ constexpr XenRelease oldest_xen{4, 17};
 
 Level dom0_level(const Evidence& e) {
     const auto release = e.probe.xen_version.value() ? xen_release(*e.probe.xen_version.value()) : std::nullopt;
-    if (!e.machine.amd) return {.level = 0, .because = e.machine.vendor_known ? fmt::format("dom0 of {}, on a CPU of {}", e.machine.hypervisor, e.machine.vendor) : "dom0 of Xen, on a CPU of unknown vendor", .might_be_higher = {}};
+    if (!e.machine.amd)
+        return {.level = 0,
+                .because = e.machine.vendor_known ? fmt::format("dom0 of {}, on a CPU of {}", e.machine.hypervisor, e.machine.vendor)
+                                                  : "dom0 of Xen, on a CPU of unknown vendor",
+                .might_be_higher = {}};
     if (!release) return {.level = 0, .because = "dom0 of a Xen whose version could not be read", .might_be_higher = "Xen's version is not known"};
-    if (*release < oldest_xen) return {.level = 0, .because = fmt::format("dom0 of {}, older than 4.17", e.machine.hypervisor), .might_be_higher = {}};
+    if (*release < oldest_xen)
+        return {.level = 0, .because = fmt::format("dom0 of {}, older than 4.17", e.machine.hypervisor), .might_be_higher = {}};
     if (!e.probe.xen_control.value())
-        return {.level = 0, .because = fmt::format("dom0 of {}, whose control interface did not open", e.machine.hypervisor), .might_be_higher = fmt::format("Xen could not be asked: {}", printable(e.probe.xen_control.why_not()))};
+        return {.level = 0,
+                .because = fmt::format("dom0 of {}, whose control interface did not open", e.machine.hypervisor),
+                .might_be_higher = fmt::format("Xen could not be asked: {}", printable(e.probe.xen_control.why_not()))};
     Level out{.level = 1, .because = fmt::format("dom0 of {} with its control interface", e.machine.hypervisor), .might_be_higher = {}};
     if (e.xen_sev.unknown()) out.might_be_higher = e.xen_sev.because;
     if (!e.xen_sev.yes()) return out;
@@ -43,10 +50,20 @@ std::string_view level_text(unsigned level) {
 Level assess_level(const Evidence& e) {
     const Machine& m = e.machine;
     if (m.place == Place::xen_dom0) return dom0_level(e);
-    if (e.psp && !e.psp->genuine_device) return {.level = 0, .because = "/dev/sev answers, but was not made by this kernel's driver: an emulated PSP", .might_be_higher = {}};
-    if (e.psp) return {.level = 2, .because = m.place == Place::bare_metal ? "/dev/sev answers on bare metal" : "/dev/sev answers, as this machine's hypervisor presents it", .might_be_higher = {}};
-    Level out{.level = 0, .because = m.place == Place::unknown ? "it is not known where this runs" : fmt::format("{} without a PSP that answers", m.place == Place::bare_metal ? "Linux on bare metal" : name(m.place)), .might_be_higher = {}};
-    if (e.probe.platform_status.failed_with(13) || e.probe.platform_status.failed_with(1)) out.might_be_higher = "/dev/sev is there, but not for this user";
+    if (e.psp && !e.psp->genuine_device)
+        return {.level = 0, .because = "/dev/sev answers, but was not made by this kernel's driver: an emulated PSP", .might_be_higher = {}};
+    if (e.psp)
+        return {.level = 2,
+                .because =
+                    m.place == Place::bare_metal ? "/dev/sev answers on bare metal" : "/dev/sev answers, as this machine's hypervisor presents it",
+                .might_be_higher = {}};
+    Level out{.level = 0,
+              .because = m.place == Place::unknown
+                             ? "it is not known where this runs"
+                             : fmt::format("{} without a PSP that answers", m.place == Place::bare_metal ? "Linux on bare metal" : name(m.place)),
+              .might_be_higher = {}};
+    if (e.probe.platform_status.failed_with(13) || e.probe.platform_status.failed_with(1))
+        out.might_be_higher = "/dev/sev is there, but not for this user";
     return out;
 }
 
@@ -59,19 +76,24 @@ std::array<LayerResult, 6> assess_layers(const Evidence& e, const std::array<Fea
     Fact psp = sev.initialised;
     if (psp.truth == Truth::not_applicable) psp = unknown(psp.because);
     // UNINIT firmware is there and answers; it is initialised by whoever uses it
-    if (e.psp) psp = fact(true, fmt::format("the PSP answers, SEV API {}", e.psp->status.build.text()), "/dev/sev, PLATFORM_STATUS", Confidence::direct);
+    if (e.psp)
+        psp = fact(true, fmt::format("the PSP answers, SEV API {}", e.psp->status.build.text()), "/dev/sev, PLATFORM_STATUS", Confidence::direct);
     if (e.psp && !(e.psp->genuine_device && m.place == Place::bare_metal)) psp.confidence = Confidence::reported;
 
     Fact xen = e.xen_sev;
     if (xen.truth == Truth::not_applicable)
-        xen = m.place == Place::xen_guest                     ? unknown("this is a guest of Xen; dom0 has to be asked")
-            : m.place == Place::virtual_machine && !e.psp ? unknown("this is a guest; its host has to be asked")
-            : m.place == Place::unknown                   ? unknown("it is not known where this runs")
-                                                          : fact(false, "Xen is not running here, and no released Xen launches SEV guests", m.place_because, Confidence::inferred);
+        xen = m.place == Place::xen_guest                   ? unknown("this is a guest of Xen; dom0 has to be asked")
+              : m.place == Place::virtual_machine && !e.psp ? unknown("this is a guest; its host has to be asked")
+              : m.place == Place::unknown
+                  ? unknown("it is not known where this runs")
+                  : fact(false, "Xen is not running here, and no released Xen launches SEV guests", m.place_because, Confidence::inferred);
 
     Fact toolstack;
     if (e.probe.xen_toolstack_coco.value())
-        toolstack = fact(*e.probe.xen_toolstack_coco.value(), *e.probe.xen_toolstack_coco.value() ? "libxl has the coco setting" : "libxl has no setting for SEV guests (as of the release this was built for)", "libxl's header", Confidence::reported);
+        toolstack = fact(*e.probe.xen_toolstack_coco.value(),
+                         *e.probe.xen_toolstack_coco.value() ? "libxl has the coco setting"
+                                                             : "libxl has no setting for SEV guests (as of the release this was built for)",
+                         "libxl's header", Confidence::reported);
     else if (e.machine.place == Place::bare_metal || e.machine.place == Place::virtual_machine)
         toolstack = not_applicable("Xen comes first");
     else

@@ -21,7 +21,11 @@ std::string hypervisor_word(const CpuidLeaves& cpuid) {
     for (const std::uint32_t word : {leaf->ebx, leaf->ecx, leaf->edx})
         for (unsigned i = 0; i < 4; ++i)
             if (const char c = static_cast<char>(word >> (8 * i)); c != 0) out += c;
-    for (const auto& [word, product] : {std::pair{"KVMKVMKVM", "KVM"}, {"XenVMMXenVMM", "Xen"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"}, {"TCGTCGTCGTCG", "QEMU's TCG"}})
+    for (const auto& [word, product] : {std::pair{"KVMKVMKVM", "KVM"},
+                                        {"XenVMMXenVMM", "Xen"},
+                                        {"Microsoft Hv", "Hyper-V"},
+                                        {"VMwareVMware", "VMware"},
+                                        {"TCGTCGTCGTCG", "QEMU's TCG"}})
         if (out == word) return product;
     return printable(out, 12);
 }
@@ -72,7 +76,8 @@ void choose_cpuid(Machine& out, const Probe& probe, const CpuidLeaves* instructi
         out.cpuid_source = source;
         out.cpuid_confidence = confidence;
     };
-    if (out.place == Place::xen_dom0 && probe.cpuid_xen_raw.value()) return take(probe.cpuid_xen_raw.value(), "Xen's raw CPU policy", Confidence::direct);
+    if (out.place == Place::xen_dom0 && probe.cpuid_xen_raw.value())
+        return take(probe.cpuid_xen_raw.value(), "Xen's raw CPU policy", Confidence::direct);
     // dom0's user space without CPUID faulting sees the CPU; with it, Xen's policy
     if (out.place == Place::xen_dom0 && instruction) return take(instruction, "CPUID instruction in dom0", Confidence::inferred);
     const Confidence confidence = out.place == Place::bare_metal ? Confidence::direct : Confidence::reported;
@@ -98,7 +103,8 @@ void read_leaf(Machine& out, const Probe& probe) {
         out.leaf = fact(false, fmt::format("the CPU's vendor is {}; SME and SEV are AMD's", out.vendor), out.cpuid_source, out.cpuid_confidence);
         return;
     }
-    const bool hidden_possible = out.place == Place::virtual_machine || out.place == Place::xen_guest || (out.place == Place::xen_dom0 && out.cpuid_confidence != Confidence::direct);
+    const bool hidden_possible = out.place == Place::virtual_machine || out.place == Place::xen_guest ||
+                                 (out.place == Place::xen_dom0 && out.cpuid_confidence != Confidence::direct);
     const auto leaf = out.cpuid->find(leaf_encryption);
     if (!leaf && highest >= leaf_encryption) {
         out.leaf = unknown(fmt::format("{} lacks leaf 0x8000001f in this record", out.cpuid_source));
@@ -111,10 +117,12 @@ void read_leaf(Machine& out, const Probe& probe) {
         return;
     }
     if (!leaf) {
-        out.leaf = fact(false, fmt::format("the highest extended CPUID leaf is 0x{:08x}, so there is no 0x8000001f", highest), out.cpuid_source, out.cpuid_confidence);
+        out.leaf = fact(false, fmt::format("the highest extended CPUID leaf is 0x{:08x}, so there is no 0x8000001f", highest), out.cpuid_source,
+                        out.cpuid_confidence);
         return;
     }
-    out.leaf = fact(true, fmt::format("leaf 0x8000001f is {:08x} {:08x} {:08x} {:08x}", leaf->eax, leaf->ebx, leaf->ecx, leaf->edx), out.cpuid_source, out.cpuid_confidence);
+    out.leaf = fact(true, fmt::format("leaf 0x8000001f is {:08x} {:08x} {:08x} {:08x}", leaf->eax, leaf->ebx, leaf->ecx, leaf->edx), out.cpuid_source,
+                    out.cpuid_confidence);
     out.encryption = EncryptionLeaf::decode(*leaf);
 }
 
@@ -197,7 +205,8 @@ bool kernel_made_active(const Probe& probe, std::string_view feature) {
 }
 
 bool log_says(const Probe& probe, std::string_view text) {
-    return probe.kernel_log.value() && std::ranges::any_of(*probe.kernel_log.value(), [&](const std::string& line) { return line.find(text) != std::string::npos; });
+    return probe.kernel_log.value() &&
+           std::ranges::any_of(*probe.kernel_log.value(), [&](const std::string& line) { return line.find(text) != std::string::npos; });
 }
 
 } // namespace sev::probe

@@ -7,7 +7,8 @@
 
 namespace sev::probe {
 
-/// Where the probe was made. Everything else is read differently in each: what a register says to Linux on bare metal proves nothing under a hypervisor.
+/// Where the probe was made. Everything else is read differently in each: what a register says to Linux on bare metal proves nothing under a
+/// hypervisor.
 enum class Place { bare_metal, xen_dom0, xen_guest, virtual_machine, unknown };
 std::string_view name(Place place); // "bare metal", "Xen dom0" …
 
@@ -46,7 +47,8 @@ std::optional<XenRelease> xen_release(std::string_view version);
 
 /// Whether `words` (blank-separated) has this one.
 bool has_word(std::string_view words, std::string_view word);
-/// Whether the kernel log says "Memory Encryption Features active:" and then this word, "SME" or "SEV". Older kernels begin the line with AMD, newer ones the list.
+/// Whether the kernel log says "Memory Encryption Features active:" and then this word, "SME" or "SEV". Older kernels begin the line with AMD, newer
+/// ones the list.
 bool kernel_made_active(const Probe& probe, std::string_view feature);
 /// Whether the probe's kernel log was read and has a line with this text.
 bool log_says(const Probe& probe, std::string_view text);

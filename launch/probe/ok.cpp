@@ -70,14 +70,18 @@ std::string limit_text(const Reading<std::uint64_t>& reading) {
 void launchers(Tree& tree, const Report& report) {
     const auto check = [&](std::string_view id) { return report.check(id).fact; };
     if (report.machine.place == Place::xen_dom0) {
-        tree.test("SEV in Xen", Generation::sev, both(check("xen-coco"), check("xen-sev")), report.check("xen-coco").fact.yes() ? "xen-sev" : "xen-coco");
-        tree.test("SEV-ES in Xen", Generation::es, both(check("xen-coco"), check("xen-sev-es")), report.check("xen-coco").fact.yes() ? "xen-sev-es" : "xen-coco");
-        tree.test("Evidence and secrets in Xen", Generation::sev, both(check("xen-coco"), check("xen-attestation")), report.check("xen-coco").fact.yes() ? "xen-attestation" : "xen-coco");
+        tree.test("SEV in Xen", Generation::sev, both(check("xen-coco"), check("xen-sev")),
+                  report.check("xen-coco").fact.yes() ? "xen-sev" : "xen-coco");
+        tree.test("SEV-ES in Xen", Generation::es, both(check("xen-coco"), check("xen-sev-es")),
+                  report.check("xen-coco").fact.yes() ? "xen-sev-es" : "xen-coco");
+        tree.test("Evidence and secrets in Xen", Generation::sev, both(check("xen-coco"), check("xen-attestation")),
+                  report.check("xen-coco").fact.yes() ? "xen-attestation" : "xen-coco");
         return;
     }
     tree.test("SEV enabled in KVM", Generation::sev, check("kvm-sev"), "kvm-sev", "enabled");
     tree.test("SEV-ES enabled in KVM", Generation::es, check("kvm-sev-es"), "kvm-sev-es", "enabled");
-    tree.test("Reading /dev/sev", Generation::sev, check("psp-device").yes() ? check("psp-access") : check("psp-device"), check("psp-device").yes() ? "psp-access" : "psp-device", "/dev/sev readable");
+    tree.test("Reading /dev/sev", Generation::sev, check("psp-device").yes() ? check("psp-access") : check("psp-device"),
+              check("psp-device").yes() ? "psp-access" : "psp-device", "/dev/sev readable");
 }
 
 } // namespace
@@ -116,38 +120,58 @@ OkReport ok_report(const Probe& probe, const Report& report, std::optional<Gener
 
     tree.test("AMD CPU", Generation::sev, check("cpu-vendor"), "cpu-vendor");
     tree.below([&] {
-        tree.value("Microcode revision", Generation::sev, probe.cpu_microcode.value() ? std::optional{*probe.cpu_microcode.value()} : std::nullopt, probe.cpu_microcode.why_not());
-        tree.test("Secure Memory Encryption (SME)", Generation::sev, both(report.feature("SME").silicon, check("bios-smee")), report.feature("SME").silicon.yes() ? "bios-smee" : "silicon-sme");
+        tree.value("Microcode revision", Generation::sev, probe.cpu_microcode.value() ? std::optional{*probe.cpu_microcode.value()} : std::nullopt,
+                   probe.cpu_microcode.why_not());
+        tree.test("Secure Memory Encryption (SME)", Generation::sev, both(report.feature("SME").silicon, check("bios-smee")),
+                  report.feature("SME").silicon.yes() ? "bios-smee" : "silicon-sme");
         tree.test("Secure Encrypted Virtualization (SEV)", Generation::sev, report.feature("SEV").silicon, "silicon-sev");
         tree.below([&] {
             tree.test("Encrypted State (SEV-ES)", Generation::es, report.feature("SEV-ES").silicon, "silicon-sev-es");
-            tree.test("Secure Nested Paging (SEV-SNP)", Generation::snp, both(report.feature("SEV-SNP").silicon, report.feature("SEV-SNP").enabled), report.feature("SEV-SNP").silicon.yes() ? "bios-snp" : "silicon-sev-snp");
+            tree.test("Secure Nested Paging (SEV-SNP)", Generation::snp, both(report.feature("SEV-SNP").silicon, report.feature("SEV-SNP").enabled),
+                      report.feature("SEV-SNP").silicon.yes() ? "bios-snp" : "silicon-sev-snp");
             tree.below([&] {
                 const bool vmpl = leaf && leaf->vmpl;
-                tree.test("VM Permission Levels", Generation::snp, fact(vmpl, vmpl ? "" : "the VMPL bit of leaf 0x8000001f is 0", report.machine.cpuid_source, report.machine.cpuid_confidence), "silicon-sev-snp");
+                tree.test(
+                    "VM Permission Levels", Generation::snp,
+                    fact(vmpl, vmpl ? "" : "the VMPL bit of leaf 0x8000001f is 0", report.machine.cpuid_source, report.machine.cpuid_confidence),
+                    "silicon-sev-snp");
                 tree.below([&] { tree.value("Number of VMPLs", Generation::snp, number(&EncryptionLeaf::vmpls), no_leaf); });
             });
             tree.value("Physical address bit reduction", Generation::sev, number(&EncryptionLeaf::address_bits_lost), no_leaf);
             tree.value("C-bit location", Generation::sev, number(&EncryptionLeaf::c_bit), no_leaf);
             tree.value("Number of encrypted guests supported simultaneously", Generation::sev, number(&EncryptionLeaf::asids), no_leaf);
             tree.value("Minimum ASID value for SEV-enabled, SEV-ES disabled guest", Generation::sev, number(&EncryptionLeaf::min_sev_asid), no_leaf);
-            tree.test("ASIDs for SEV guests", Generation::sev, check("bios-sev-asids"), "bios-sev-asids", leaf ? std::to_string(leaf->sev_asids()) : "");
-            tree.test("ASIDs for SEV-ES guests", Generation::es, check("bios-sev-es-asids"), "bios-sev-es-asids", leaf ? std::to_string(leaf->es_asids()) : "");
+            tree.test("ASIDs for SEV guests", Generation::sev, check("bios-sev-asids"), "bios-sev-asids",
+                      leaf ? std::to_string(leaf->sev_asids()) : "");
+            tree.test("ASIDs for SEV-ES guests", Generation::es, check("bios-sev-es-asids"), "bios-sev-es-asids",
+                      leaf ? std::to_string(leaf->es_asids()) : "");
             tree.test("SMM locked", Generation::sev, check("bios-smm-lock"), "bios-smm-lock");
             launchers(tree, report);
             if (!dom0) {
                 const auto& write = probe.sev_device_write;
-                tree.test("Writing /dev/sev", Generation::sev, fact(write.value() != nullptr, fmt::format("/dev/sev not writable: {}", printable(write.why_not())), "/dev/sev", Confidence::direct), "psp-access", "/dev/sev writable");
+                tree.test("Writing /dev/sev", Generation::sev,
+                          fact(write.value() != nullptr, fmt::format("/dev/sev not writable: {}", printable(write.why_not())), "/dev/sev",
+                               Confidence::direct),
+                          "psp-access", "/dev/sev writable");
                 tree.test("The kernel's own /dev/sev", Generation::sev, check("psp-genuine"), "psp-genuine");
-                tree.test("Platform status", Generation::sev, check("psp-status"), "psp-status", report.psp ? fmt::format("API {}", report.psp->status.build.text()) : "");
+                tree.test("Platform status", Generation::sev, check("psp-status"), "psp-status",
+                          report.psp ? fmt::format("API {}", report.psp->status.build.text()) : "");
                 tree.test("PSP initialised", Generation::sev, check("psp-initialised"), "psp-initialised");
                 tree.test("PSP initialised for SEV-ES", Generation::es, check("psp-sev-es"), "psp-sev-es");
             }
         });
-        tree.test("Page flush MSR", Generation::sev, leaf ? fact(true, {}, {}, Confidence::direct) : unknown(no_leaf), {}, leaf && leaf->page_flush_msr ? "ENABLED" : "DISABLED");
+        tree.test("Page flush MSR", Generation::sev, leaf ? fact(true, {}, {}, Confidence::direct) : unknown(no_leaf), {},
+                  leaf && leaf->page_flush_msr ? "ENABLED" : "DISABLED");
     });
-    if (!dom0) tree.test("KVM supported", Generation::sev, check("kvm-device").truth == Truth::not_applicable && probe.kvm_api.value() ? fact(true, {}, {}, Confidence::direct) : check("kvm-device"), "kvm-device", probe.kvm_api.value() ? fmt::format("API version: {}", *probe.kvm_api.value()) : "");
-    if (!dom0) tree.test("Memlock resource limit", Generation::sev, probe.memlock_soft.value() ? fact(true, {}, {}, Confidence::direct) : unknown(probe.memlock_soft.why_not()), {}, fmt::format("Soft: {} | Hard: {}", limit_text(probe.memlock_soft), limit_text(probe.memlock_hard)));
+    if (!dom0)
+        tree.test("KVM supported", Generation::sev,
+                  check("kvm-device").truth == Truth::not_applicable && probe.kvm_api.value() ? fact(true, {}, {}, Confidence::direct)
+                                                                                              : check("kvm-device"),
+                  "kvm-device", probe.kvm_api.value() ? fmt::format("API version: {}", *probe.kvm_api.value()) : "");
+    if (!dom0)
+        tree.test("Memlock resource limit", Generation::sev,
+                  probe.memlock_soft.value() ? fact(true, {}, {}, Confidence::direct) : unknown(probe.memlock_soft.why_not()), {},
+                  fmt::format("Soft: {} | Hard: {}", limit_text(probe.memlock_soft), limit_text(probe.memlock_hard)));
     return out;
 }
 
@@ -159,7 +183,8 @@ std::string render(const OkReport& report) {
         undecided += line.asked && line.outcome == Outcome::skip ? 1 : 0;
         const std::string head = fmt::format("[ {:^4} ] {:{}}- ", name(line.outcome), "", line.depth);
         out += labelled(head, line.detail.empty() ? line.name : fmt::format("{}: {}", line.name, line.detail), head.size());
-        if (line.outcome == Outcome::fail && !line.check.empty()) out += labelled("", fmt::format("{:{}}  see docs/checks/{}.md", "", line.depth, line.check), 9);
+        if (line.outcome == Outcome::fail && !line.check.empty())
+            out += labelled("", fmt::format("{:{}}  see docs/checks/{}.md", "", line.depth, line.check), 9);
     }
     if (report.passed()) return out + fmt::format("{}: yes\n", name(report.generation));
     return out + fmt::format("{}: no: {} failed, {} skipped or not known from here\n", name(report.generation), failed, undecided);

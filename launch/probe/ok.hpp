@@ -29,8 +29,8 @@ struct OkReport {
     bool passed() const;
 };
 
-/// ok_report asks the question of virtee's `sevctl ok`: can guests of this generation be launched here? Tests below a failed one are skipped; so is what cannot be
-/// known, and then the answer is no. Without a generation, the highest that the CPU itself shows; `sev` when it shows none.
+/// ok_report asks the question of virtee's `sevctl ok`: can guests of this generation be launched here? Tests below a failed one are skipped; so is
+/// what cannot be known, and then the answer is no. Without a generation, the highest that the CPU itself shows; `sev` when it shows none.
 OkReport ok_report(const Probe& probe, const Report& report, std::optional<Generation> generation);
 std::string render(const OkReport& report);
 

@@ -42,7 +42,7 @@ struct Probe {
 
     Reading<CpuidLeaves> cpuid_instruction, cpuid_device, cpuid_xen_raw;
     Reading<std::uint64_t> msr_syscfg, msr_hwcr, msr_sev_status; // CPU 0: 0xc0010010, 0xc0010015, 0xc0010131
-    Reading<std::string> cpu_microcode, cpu_flags;               // /proc/cpuinfo, first CPU; flags: only those about memory encryption and virtualisation
+    Reading<std::string> cpu_microcode, cpu_flags; // /proc/cpuinfo, first CPU; flags: only those about memory encryption and virtualisation
 
     Reading<std::string> xen_type, xen_version, xen_guest_type, xen_capabilities; // /sys/hypervisor, /proc/xen/capabilities
     Reading<std::uint64_t> xen_features;                                          // /sys/hypervisor/properties/features

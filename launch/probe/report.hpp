@@ -96,9 +96,10 @@ struct Report {
     const LayerResult* first_missing() const;
 };
 
-/// assess says what a probe means. Pure: reads no clock, file or device, and gives the same report for the same probe. The report points into `probe`, which must outlive it.
-/// It decides nothing by CPU model, and believes no CPUID leaf above the maximum. Sources: SEV API (AMD 55766); AMD64 APM volume 3, Fn8000_001F; Linux's
-/// Documentation/arch/x86/amd-memory-encryption.rst and sysfs-driver-ccp; for Xen its source, release 4.17 to 4.22.
+/// assess says what a probe means. Pure: reads no clock, file or device, and gives the same report for the same probe. The report points into
+/// `probe`, which must outlive it. It decides nothing by CPU model, and believes no CPUID leaf above the maximum. Sources: SEV API (AMD 55766); AMD64
+/// APM volume 3, Fn8000_001F; Linux's Documentation/arch/x86/amd-memory-encryption.rst and sysfs-driver-ccp; for Xen its source, release 4.17
+/// to 4.22.
 Report assess(const Probe& probe);
 
 /// For eyes: at most 80 columns. `explain`: every fact with its source, and what SME and TSME are.

@@ -7,7 +7,9 @@ namespace {
 json::Value text_or_null(const Reading<std::string>& reading) { return reading.value() ? json::Value(*reading.value()) : json::Value(nullptr); }
 json::Value text_or_null(const std::string& text) { return text.empty() ? json::Value(nullptr) : json::Value(text); }
 
-json::Value to_json(const Fact& fact) { return {{"truth", name(fact.truth)}, {"because", fact.because}, {"source", text_or_null(fact.source)}, {"confidence", name(fact.confidence)}}; }
+json::Value to_json(const Fact& fact) {
+    return {{"truth", name(fact.truth)}, {"because", fact.because}, {"source", text_or_null(fact.source)}, {"confidence", name(fact.confidence)}};
+}
 
 std::string_view result_of(const Fact& fact) {
     switch (fact.truth) {
@@ -49,7 +51,10 @@ json::Value psp_of(const Probe& probe, const Report& report) {
 
 json::Value coco_of(const Report& report) {
     if (!report.coco) return nullptr;
-    return {{"platform", report.coco->platform}, {"platform_flags", report.coco->platform_flags}, {"flags", report.coco->flags}, {"supported", report.coco->is_sev() && report.coco->supported()}};
+    return {{"platform", report.coco->platform},
+            {"platform_flags", report.coco->platform_flags},
+            {"flags", report.coco->flags},
+            {"supported", report.coco->is_sev() && report.coco->supported()}};
 }
 
 json::Value dom0_of(const Machine& m) {
@@ -61,7 +66,8 @@ json::Value dom0_of(const Machine& m) {
 
 void add_json(json::Value& out, const Probe& probe, const Report& report) {
     const Machine& m = report.machine;
-    out["probe"] = {{"tool", probe.tool}, {"recorded", text_or_null(probe.recorded)}, {"constructed", probe.constructed}, {"note", text_or_null(probe.note)}};
+    out["probe"] = {
+        {"tool", probe.tool}, {"recorded", text_or_null(probe.recorded)}, {"constructed", probe.constructed}, {"note", text_or_null(probe.note)}};
     out["notes"] = report.notes;
     out["host"] = {{"place", name(m.place)},
                    {"because", m.place_because},
@@ -85,7 +91,12 @@ void add_json(json::Value& out, const Probe& probe, const Report& report) {
                     {"encrypts_guests", report.level.level >= first_encrypting_level}};
     json::Value features = json::Value::array();
     for (const Feature& f : report.features)
-        features.push_back({{"name", f.name}, {"state", f.state()}, {"silicon", to_json(f.silicon)}, {"enabled", to_json(f.enabled)}, {"initialised", to_json(f.initialised)}, {"usable", to_json(f.usable)}});
+        features.push_back({{"name", f.name},
+                            {"state", f.state()},
+                            {"silicon", to_json(f.silicon)},
+                            {"enabled", to_json(f.enabled)},
+                            {"initialised", to_json(f.initialised)},
+                            {"usable", to_json(f.usable)}});
     out["features"] = std::move(features);
     out["cpuid"] = cpuid_of(m);
     out["psp"] = psp_of(probe, report);

@@ -7,8 +7,8 @@
 
 namespace sev::probe {
 
-/// Asks Xen through the helper module, which alone links Xen's libraries and is loaded only when this is dom0. Fills the xen_* and coco_* readings that need it.
-/// `modules`: where the module may lie, in order of preference; the first that exists is used.
+/// Asks Xen through the helper module, which alone links Xen's libraries and is loaded only when this is dom0. Fills the xen_* and coco_* readings
+/// that need it. `modules`: where the module may lie, in order of preference; the first that exists is used.
 void ask_xen(Probe& probe, const std::vector<Path>& modules);
 
 } // namespace sev::probe

@@ -2,7 +2,8 @@
 #pragma once
 #include <cstdint>
 
-/// The C interface between sevctl and the helper module xen-sev-probe-xen.so. The module is built for one Xen release (its libraries are tied to it); sevctl is not.
+/// The C interface between sevctl and the helper module xen-sev-probe-xen.so. The module is built for one Xen release (its libraries are tied to it);
+/// sevctl is not.
 extern "C" {
 
 enum { xen_sev_probe_abi = 1, xen_sev_probe_leaves = 64 };

@@ -21,18 +21,21 @@ bool all_zero(ByteView bytes) {
 
 } // namespace
 
-Capture::Capture(Prepared& prepared, Domain& domain, ForeignMemory& memory, std::uint32_t domid) : prepared_{prepared}, domain_{domain}, memory_{memory}, domid_{domid} {
+Capture::Capture(Prepared& prepared, Domain& domain, ForeignMemory& memory, std::uint32_t domid)
+    : prepared_{prepared}, domain_{domain}, memory_{memory}, domid_{domid} {
     for (std::size_t i = 0; i < prepared_.image().ranges.size(); ++i) {
         const measure::XenRange& range = prepared_.image().ranges[i];
         ranges_.push_back({.range = i, .mapping = within(range.label, [&] { return memory_.map(domid_, range.gfn, range.pages, MapAccess::read); })});
         if (range.label == "acpi_tables")
-            if (const auto build = measure::build_of_tables(ranges_.back().mapping.bytes()); build && *build != prepared_.image().build) prepared_.set_build(*build);
+            if (const auto build = measure::build_of_tables(ranges_.back().mapping.bytes()); build && *build != prepared_.image().build)
+                prepared_.set_build(*build);
     }
 }
 
 std::uint64_t Capture::skipped_pages(const measure::XenRange& range, const std::vector<std::string>& opened) const {
     for (const GuestSlot& slot : prepared_.slots())
-        if (psp::raw(slot.gpa) == range.gpa() && std::ranges::find(opened, slot.name) != opened.end()) return (slot.length_bytes + page_bytes - 1) / page_bytes;
+        if (psp::raw(slot.gpa) == range.gpa() && std::ranges::find(opened, slot.name) != opened.end())
+            return (slot.length_bytes + page_bytes - 1) / page_bytes;
     return 0;
 }
 
@@ -40,11 +43,13 @@ void Capture::state_differences(std::vector<std::string>& out) {
     const DomainState state = domain_.state();
     const measure::XenGuestConfig& config = prepared_.config();
     if (state.domid != domid_) out.push_back(fmt::format("domain: its id is {}, want {}", state.domid, domid_));
-    if (state.type != measure::name(config.type)) out.push_back(fmt::format("domain: is of type {}, want {}", printable(state.type), measure::name(config.type)));
+    if (state.type != measure::name(config.type))
+        out.push_back(fmt::format("domain: is of type {}, want {}", printable(state.type), measure::name(config.type)));
     if (!state.paused || state.shutdown || state.dying) out.push_back("domain: is not paused");
     if (state.has_run) out.push_back("domain: has run already");
     if (state.vcpus != config.vcpus) out.push_back(fmt::format("domain: has {} vCPUs, want {}", state.vcpus, config.vcpus));
-    if (const auto want = prepared_.image().total_pages; want && state.pages != *want) out.push_back(fmt::format("domain: has {} pages of memory, want {}", state.pages, *want));
+    if (const auto want = prepared_.image().total_pages; want && state.pages != *want)
+        out.push_back(fmt::format("domain: has {} pages of memory, want {}", state.pages, *want));
 }
 
 void Capture::module_differences(std::vector<std::string>& out) {
@@ -52,7 +57,8 @@ void Capture::module_differences(std::vector<std::string>& out) {
     if (!range) return;
     const auto place = domain_.smbios_module();
     if (!place || place->gpa != range->gpa() || place->length_bytes > range->length_bytes())
-        out.push_back(fmt::format("smbios_module: the toolstack says it lies at {}, want {:#x}", place ? fmt::format("{:#x} + {}", place->gpa, place->length_bytes) : "no address", range->gpa()));
+        out.push_back(fmt::format("smbios_module: the toolstack says it lies at {}, want {:#x}",
+                                  place ? fmt::format("{:#x} + {}", place->gpa, place->length_bytes) : "no address", range->gpa()));
 }
 
 std::vector<std::string> Capture::differences(const std::vector<std::string>& opened) {
@@ -90,8 +96,11 @@ measure::XenMeasurement Capture::measure() const {
 
 measure::AcpiReference capture_acpi(Domain& domain, ForeignMemory& memory, const std::string& libxenlight) {
     const DomainState state = domain.state();
-    if (state.type != "pvh") throw Error{Fault::usage, fmt::format("domain {}: is of type {}, want pvh: other guests have no ACPI pages from the toolstack", state.domid, printable(state.type))};
-    if (!state.paused || state.has_run) throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", state.domid), "xl create -p"};
+    if (state.type != "pvh")
+        throw Error{Fault::usage, fmt::format("domain {}: is of type {}, want pvh: other guests have no ACPI pages from the toolstack", state.domid,
+                                              printable(state.type))};
+    if (!state.paused || state.has_run)
+        throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", state.domid), "xl create -p"};
     const measure::XenGuestConfig config = measure::read_libxl_json(domain.config(), fmt::format("domain {}", state.domid));
     using namespace measure::xen_layout;
     const std::uint64_t info_gfn = acpi_info_gpa / page_bytes;
@@ -104,10 +113,13 @@ measure::AcpiReference capture_acpi(Domain& domain, ForeignMemory& memory, const
         pages.push_back(std::move(page));
         if (!rsdp) continue;
         Bytes tables;
-        for (std::size_t table = 0; table + 1 < pages.size(); ++table) tables.insert(tables.end(), pages[table].bytes().begin(), pages[table].bytes().end());
-        return measure::AcpiReference::from_pages(libxenlight, config.vcpus, config.online, info.bytes(), tables, ByteView{pages.back().bytes()}.first(measure::AcpiReference::rsdp_bytes));
+        for (std::size_t table = 0; table + 1 < pages.size(); ++table)
+            tables.insert(tables.end(), pages[table].bytes().begin(), pages[table].bytes().end());
+        return measure::AcpiReference::from_pages(libxenlight, config.vcpus, config.online, info.bytes(), tables,
+                                                  ByteView{pages.back().bytes()}.first(measure::AcpiReference::rsdp_bytes));
     }
-    throw Error{Fault::malformed, fmt::format("domain {}: no RSDP follows the ACPI tables at {:#x}", state.domid, acpi_info_gpa), "use a kernel that takes its RSDP anywhere (Linux 4.17 or newer)"};
+    throw Error{Fault::malformed, fmt::format("domain {}: no RSDP follows the ACPI tables at {:#x}", state.domid, acpi_info_gpa),
+                "use a kernel that takes its RSDP anywhere (Linux 4.17 or newer)"};
 }
 
 } // namespace sev::launch::xen

@@ -15,14 +15,14 @@ struct CapturedRange {
 /// The initial image of a paused domain: exactly the predicted pages, mapped, and held against the prediction as often as wanted.
 class Capture {
 public:
-    /// Maps the pages, and takes the build of the ACPI tables that is there. Throws Error{Fault::system} for a page that is not there; says nothing of
-    /// what is in them.
+    /// Maps the pages, and takes the build of the ACPI tables that is there. Throws Error{Fault::system} for a page that is not there; says nothing
+    /// of what is in them.
     Capture(Prepared& prepared, Domain& domain, ForeignMemory& memory, std::uint32_t domid);
     Capture(const Capture&) = delete;
     Capture& operator=(const Capture&) = delete;
 
-    /// What is not as predicted, one line each; empty: the domain is, byte for byte, what its configuration says, has no more memory or vCPUs, is paused
-    /// and has never run. `opened`: names of slots whose content is no longer the measured one.
+    /// What is not as predicted, one line each; empty: the domain is, byte for byte, what its configuration says, has no more memory or vCPUs, is
+    /// paused and has never run. `opened`: names of slots whose content is no longer the measured one.
     std::vector<std::string> differences(const std::vector<std::string>& opened = {});
     /// Zeroes the bytes that the builder leaves undefined, where they are not zero: they are measured as zeros.
     void clear_unwritten();
@@ -42,8 +42,8 @@ private:
     std::vector<CapturedRange> ranges_;
 };
 
-/// ACPI pages of a paused PVH guest as a reference, read from where its start_info says they are: no prediction is needed. Throws Error{Fault::malformed} for a guest
-/// whose pages are not those of its vCPUs, Error{Fault::usage} for one that is not PVH, not paused, or has run.
+/// ACPI pages of a paused PVH guest as a reference, read from where its start_info says they are: no prediction is needed. Throws
+/// Error{Fault::malformed} for a guest whose pages are not those of its vCPUs, Error{Fault::usage} for one that is not PVH, not paused, or has run.
 measure::AcpiReference capture_acpi(Domain& domain, ForeignMemory& memory, const std::string& libxenlight);
 
 } // namespace sev::launch::xen

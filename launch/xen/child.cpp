@@ -25,7 +25,8 @@ int left_ms(Deadline deadline) {
 
 } // namespace
 
-Child::Child(Starter& starter, const Path& program, const std::vector<std::string>& arguments) : program_{program}, started_{starter.start(program, arguments)} {}
+Child::Child(Starter& starter, const Path& program, const std::vector<std::string>& arguments)
+    : program_{program}, started_{starter.start(program, arguments)} {}
 
 void Child::write(std::string_view text, Deadline deadline) {
     while (!text.empty()) {
@@ -37,7 +38,8 @@ void Child::write(std::string_view text, Deadline deadline) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN) ended();
         pollfd one{.fd = started_.socket.get(), .events = POLLOUT, .revents = 0};
-        if (::poll(&one, 1, left_ms(deadline)) == 0) throw Error{Fault::system, fmt::format("{}: does not take its input in time", printable(program_.filename().string()))};
+        if (::poll(&one, 1, left_ms(deadline)) == 0)
+            throw Error{Fault::system, fmt::format("{}: does not take its input in time", printable(program_.filename().string()))};
     }
 }
 
@@ -55,7 +57,8 @@ bool Child::fill(Deadline deadline, std::size_t limit_bytes) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN) return false;
         pollfd one{.fd = started_.socket.get(), .events = POLLIN, .revents = 0};
-        if (::poll(&one, 1, left_ms(deadline)) == 0) throw Error{Fault::system, fmt::format("{}: no answer in time", printable(program_.filename().string()))};
+        if (::poll(&one, 1, left_ms(deadline)) == 0)
+            throw Error{Fault::system, fmt::format("{}: no answer in time", printable(program_.filename().string()))};
     }
 }
 

@@ -18,7 +18,8 @@ constexpr std::size_t text_limit = 200;
 
 /// Whether a byte of the range is one that the builder leaves as it was.
 bool unwritten(const measure::XenRange& range, std::uint64_t at) {
-    return std::ranges::any_of(range.unwritten, [&](const measure::XenUnwritten& one) { return at >= one.offset_bytes && at - one.offset_bytes < one.length_bytes; });
+    return std::ranges::any_of(range.unwritten,
+                               [&](const measure::XenUnwritten& one) { return at >= one.offset_bytes && at - one.offset_bytes < one.length_bytes; });
 }
 
 /// First written byte of a page that differs.
@@ -28,7 +29,9 @@ std::optional<std::size_t> first_in_page(const measure::XenRange& range, std::ui
     return std::nullopt;
 }
 
-std::string shown(const std::optional<std::string>& cmdline) { return cmdline ? fmt::format("\"{}\"", printable(*cmdline, text_limit)) : std::string{"absent"}; }
+std::string shown(const std::optional<std::string>& cmdline) {
+    return cmdline ? fmt::format("\"{}\"", printable(*cmdline, text_limit)) : std::string{"absent"};
+}
 
 std::string shown(const measure::XenMemoryEntry& entry) { return fmt::format("{:#x} + {:#x} type {}", entry.gpa, entry.size_bytes, entry.type); }
 
@@ -40,9 +43,12 @@ std::string start_info_words(const measure::XenStartInfoView& is, const measure:
     for (std::size_t i = 0; i < std::max(is.memory.size(), want.memory.size()); ++i) {
         if (i >= is.memory.size()) add(fmt::format("memory map entry {} is missing, want {}", i, shown(want.memory[i])));
         else if (i >= want.memory.size()) add(fmt::format("memory map entry {} is {}, want none", i, shown(is.memory[i])));
-        else if (is.memory[i] != want.memory[i]) add(fmt::format("memory map entry {} is {}, want {}", i, shown(is.memory[i]), shown(want.memory[i])));
+        else if (is.memory[i] != want.memory[i])
+            add(fmt::format("memory map entry {} is {}, want {}", i, shown(is.memory[i]), shown(want.memory[i])));
     }
-    const auto module = [](const measure::XenStartInfoView& of) { return of.modules.empty() ? std::string{"none"} : fmt::format("{:#x} + {} bytes", of.modules[0][0], of.modules[0][1]); };
+    const auto module = [](const measure::XenStartInfoView& of) {
+        return of.modules.empty() ? std::string{"none"} : fmt::format("{:#x} + {} bytes", of.modules[0][0], of.modules[0][1]);
+    };
     if (is.modules != want.modules) add(fmt::format("module is {}, want {}", module(is), module(want)));
     if (is.rsdp_gpa != want.rsdp_gpa) add(fmt::format("RSDP is at {:#x}, want {:#x}", is.rsdp_gpa, want.rsdp_gpa));
     return out;
@@ -79,7 +85,8 @@ std::string words(const measure::XenRange& range, ByteView captured, std::uint64
 } // namespace
 
 std::string Difference::text() const {
-    return fmt::format("{}: page {} (gfn {:#x}), offset {:#x}: {}{}", range, page, gfn, offset, what, pages > 1 ? fmt::format(" (and {} more pages differ)", pages - 1) : "");
+    return fmt::format("{}: page {} (gfn {:#x}), offset {:#x}: {}{}", range, page, gfn, offset, what,
+                       pages > 1 ? fmt::format(" (and {} more pages differ)", pages - 1) : "");
 }
 
 std::optional<Difference> difference(const measure::XenRange& range, ByteView captured, std::uint64_t skip_pages) {
@@ -102,7 +109,12 @@ std::optional<Difference> difference(const measure::XenRange& range, ByteView ca
         const auto first = first_in_page(range, page, is, want);
         if (!first) continue;
         if (!out) {
-            out = Difference{.range = range.label, .page = page, .gfn = range.gfn + page, .offset = *first, .pages = 0, .what = words(range, captured, page * page_bytes + *first, is[*first], want[*first])};
+            out = Difference{.range = range.label,
+                             .page = page,
+                             .gfn = range.gfn + page,
+                             .offset = *first,
+                             .pages = 0,
+                             .what = words(range, captured, page * page_bytes + *first, is[*first], want[*first])};
         }
         ++out->pages;
     }

@@ -23,7 +23,8 @@ std::string joined(const std::vector<std::string>& texts) {
     return out;
 }
 
-/// Whether what a PSP left in a slot can be read by a guest: a PSP that encrypts memory leaves ciphertext, which is of no use to a guest without encryption.
+/// Whether what a PSP left in a slot can be read by a guest: a PSP that encrypts memory leaves ciphertext, which is of no use to a guest without
+/// encryption.
 bool plain(std::string_view slot, ByteView content) {
     if (slot == "initrd") return as_text(content.first(6)) == "070701";
     return wire::le32<0>(wire::View<4>{content.data(), 4}) == content.size() - 4;
@@ -66,7 +67,8 @@ const DomainGuest::Copy& DomainGuest::copy_with(psp::Gpa start, std::uint64_t le
         const std::uint64_t offset = psp::raw(start) - psp::raw(copy.gpa), size = copy.pages->bytes().size();
         if (start >= copy.gpa && offset <= size && length_bytes <= size - offset) return copy;
     }
-    throw Error{Fault::usage, fmt::format("guest memory [{:#x}, {:#x} + {:#x}): not in any one measured range", psp::raw(start), psp::raw(start), length_bytes)};
+    throw Error{Fault::usage,
+                fmt::format("guest memory [{:#x}, {:#x} + {:#x}): not in any one measured range", psp::raw(start), psp::raw(start), length_bytes)};
 }
 
 std::vector<Run> DomainGuest::locate(psp::Gpa start, std::uint64_t length_bytes) const {
@@ -93,7 +95,11 @@ attest::LaunchDescriptor DomainGuest::descriptor() const {
     // from the copies: they are what the PSP measures
     for (std::size_t i = 0; i < copies_.size(); ++i) {
         const measure::XenRange& range = parts_.prepared->image().ranges[i];
-        out.regions.push_back({.label = range.label, .gpa = copies_[i].gpa, .length_bytes = range.length_bytes(), .sha256 = sha256(copies_[i].pages->bytes()), .source = printable(range.source, 128)});
+        out.regions.push_back({.label = range.label,
+                               .gpa = copies_[i].gpa,
+                               .length_bytes = range.length_bytes(),
+                               .sha256 = sha256(copies_[i].pages->bytes()),
+                               .source = printable(range.source, 128)});
     }
     out.vcpus = parts_.prepared->config().vcpus;
     out.page_order = std::string{measure::name(measure::XenOrder::ascending_gfn)};
@@ -111,8 +117,10 @@ void DomainGuest::write_slot(const GuestSlot& slot) {
     const Copy& copy = copy_with(slot.gpa, slot.length_bytes);
     const std::span<std::uint8_t> content = copy.pages->bytes().subspan(psp::raw(slot.gpa) - psp::raw(copy.gpa), slot.length_bytes);
     if (!plain(slot.name, content))
-        throw Error{Fault::usage, fmt::format("slot {}: the PSP left it encrypted, and this guest's memory is not", slot.name), "let the emulated PSP measure only"};
-    const Mapping guest = parts_.memory->map(state_.domid, psp::raw(slot.gpa) / page_bytes, (slot.length_bytes + page_bytes - 1) / page_bytes, MapAccess::write);
+        throw Error{Fault::usage, fmt::format("slot {}: the PSP left it encrypted, and this guest's memory is not", slot.name),
+                    "let the emulated PSP measure only"};
+    const Mapping guest =
+        parts_.memory->map(state_.domid, psp::raw(slot.gpa) / page_bytes, (slot.length_bytes + page_bytes - 1) / page_bytes, MapAccess::write);
     std::memcpy(guest.bytes().data(), content.data(), content.size());
     OPENSSL_cleanse(content.data(), content.size());
     written_.push_back(slot.name);

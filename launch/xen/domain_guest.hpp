@@ -8,8 +8,8 @@
 
 namespace sev::launch::xen {
 
-/// A paused Xen domain under a launch at level L1. The PSP measures a copy of the captured pages, so that it changes nothing of the guest; secrets arrive in that
-/// copy and are written to the guest's slots as the last thing before it runs, and wiped here.
+/// A paused Xen domain under a launch at level L1. The PSP measures a copy of the captured pages, so that it changes nothing of the guest; secrets
+/// arrive in that copy and are written to the guest's slots as the last thing before it runs, and wiped here.
 class DomainGuest final : public Guest {
 public:
     /// Everything that is launched: what is held, what it should be, and how to reach its memory.
@@ -19,8 +19,8 @@ public:
         std::shared_ptr<ForeignMemory> memory;
         psp::PageSource& pages;
     };
-    /// Captures the domain and holds it against the prediction. Throws Error{Fault::malformed} "domain 7 is not what its configuration says: …" with every difference,
-    /// Error{Fault::system} when it cannot be looked at; the domain is destroyed then.
+    /// Captures the domain and holds it against the prediction. Throws Error{Fault::malformed} "domain 7 is not what its configuration says: …" with
+    /// every difference, Error{Fault::system} when it cannot be looked at; the domain is destroyed then.
     explicit DomainGuest(Parts parts);
     ~DomainGuest() override;
 

@@ -36,7 +36,9 @@ xentoollog_logger silent{drop_message, drop_progress, no_destroy};
 class Library {
 public:
     Library() : handle_{::dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)} {
-        if (!handle_) throw Error{Fault::system, fmt::format("{} cannot be loaded: this is no Xen host, or the package is missing", library), "Debian: libxenforeignmemory1; it comes with Xen's utilities"};
+        if (!handle_)
+            throw Error{Fault::system, fmt::format("{} cannot be loaded: this is no Xen host, or the package is missing", library),
+                        "Debian: libxenforeignmemory1; it comes with Xen's utilities"};
         load(open, "xenforeignmemory_open");
         load(close, "xenforeignmemory_close");
         load(map, "xenforeignmemory_map");
@@ -62,7 +64,9 @@ public:
     XenMemory() {
         errno = 0;
         handle_ = library_.open(&silent, 0);
-        if (!handle_) throw Error{Fault::system, fmt::format("/dev/xen/privcmd: {}", std::strerror(errno != 0 ? errno : EIO)), "this needs dom0 of a Xen host, and root"};
+        if (!handle_)
+            throw Error{Fault::system, fmt::format("/dev/xen/privcmd: {}", std::strerror(errno != 0 ? errno : EIO)),
+                        "this needs dom0 of a Xen host, and root"};
     }
     XenMemory(const XenMemory&) = delete;
     XenMemory& operator=(const XenMemory&) = delete;
@@ -73,12 +77,19 @@ public:
         for (std::uint64_t i = 0; i < pages; ++i) frames[i] = gfn + i;
         std::vector<int> errors(pages, 0);
         errno = 0;
-        void* const memory = library_.map(handle_, domain, access == MapAccess::write ? PROT_READ | PROT_WRITE : PROT_READ, pages, frames.data(), errors.data());
+        void* const memory =
+            library_.map(handle_, domain, access == MapAccess::write ? PROT_READ | PROT_WRITE : PROT_READ, pages, frames.data(), errors.data());
         if (!memory)
-            throw Error{Fault::system, fmt::format("domain {}: pages {:#x} + {:#x} cannot be mapped: {}", domain, gfn, pages, std::strerror(errno != 0 ? errno : EIO)), "is the domain still there (xl list)?"};
-        Mapping mapping{{static_cast<std::uint8_t*>(memory), pages * page_bytes}, [this](std::span<std::uint8_t> bytes) { library_.unmap(handle_, bytes.data(), bytes.size() / page_bytes); }};
+            throw Error{
+                Fault::system,
+                fmt::format("domain {}: pages {:#x} + {:#x} cannot be mapped: {}", domain, gfn, pages, std::strerror(errno != 0 ? errno : EIO)),
+                "is the domain still there (xl list)?"};
+        Mapping mapping{{static_cast<std::uint8_t*>(memory), pages * page_bytes},
+                        [this](std::span<std::uint8_t> bytes) { library_.unmap(handle_, bytes.data(), bytes.size() / page_bytes); }};
         for (std::uint64_t i = 0; i < pages; ++i)
-            if (errors[i] != 0) throw Error{Fault::system, fmt::format("domain {}: page {:#x} is not there ({})", domain, gfn + i, std::strerror(errors[i] < 0 ? -errors[i] : errors[i]))};
+            if (errors[i] != 0)
+                throw Error{Fault::system, fmt::format("domain {}: page {:#x} is not there ({})", domain, gfn + i,
+                                                       std::strerror(errors[i] < 0 ? -errors[i] : errors[i]))};
         return mapping;
     }
 

@@ -40,8 +40,8 @@ public:
     virtual Mapping map(std::uint32_t domain, std::uint64_t gfn, std::uint64_t pages, MapAccess access) = 0;
 };
 
-/// Through libxenforeignmemory (stable ABI), loaded when called, so that programs start without Xen. Throws Error{Fault::system} that says in one line
-/// what is missing: the library, or the hypervisor's device.
+/// Through libxenforeignmemory (stable ABI), loaded when called, so that programs start without Xen. Throws Error{Fault::system} that says in one
+/// line what is missing: the library, or the hypervisor's device.
 std::unique_ptr<ForeignMemory> open_foreign_memory();
 
 } // namespace sev::launch::xen

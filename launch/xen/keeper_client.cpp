@@ -20,10 +20,12 @@ Deadline in(std::chrono::milliseconds time) { return std::chrono::steady_clock::
 
 class Keeper {
 public:
-    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter) : options_{options}, starter_{starter}, child_{*starter, options.program, {}} {
+    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter)
+        : options_{options}, starter_{starter}, child_{*starter, options.program, {}} {
         const json::Value hello = reply(in(options_.deadline));
         if (hello.value("protocol", 0U) != protocol)
-            throw Error{Fault::system, fmt::format("xen-sev-keeper: protocol is {}, want {}", hello.value("protocol", 0U), protocol), "it is of another version of xen-sev than this program"};
+            throw Error{Fault::system, fmt::format("xen-sev-keeper: protocol is {}, want {}", hello.value("protocol", 0U), protocol),
+                        "it is of another version of xen-sev than this program"};
     }
     json::Value ask(json::Value question) { return ask(std::move(question), options_.deadline); }
     json::Value ask(json::Value question, std::chrono::milliseconds time) {
@@ -95,7 +97,8 @@ public:
         const Deadline deadline = in(options_.deadline);
         std::string text = xl.all(config_limit, deadline);
         const auto begin = text.find('{'); // it prints nothing else of use, and nothing at all when it refuses
-        if (begin == std::string::npos) throw Error{Fault::malformed, fmt::format("{}: xl refuses it: {}", printable(file.string(), 4096), xl.complaint())};
+        if (begin == std::string::npos)
+            throw Error{Fault::malformed, fmt::format("{}: xl refuses it: {}", printable(file.string(), 4096), xl.complaint())};
         return text.substr(begin);
     }
     std::unique_ptr<Domain> create(const std::string& libxl_json) override {
@@ -148,6 +151,8 @@ std::string random_uuid() {
     return text;
 }
 
-std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options, std::shared_ptr<Starter> starter) { return std::make_unique<KeeperToolstack>(std::move(options), std::move(starter)); }
+std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options, std::shared_ptr<Starter> starter) {
+    return std::make_unique<KeeperToolstack>(std::move(options), std::move(starter));
+}
 
 } // namespace sev::launch::xen

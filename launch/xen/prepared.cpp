@@ -16,7 +16,9 @@ using measure::XenGuestType;
 
 Path absolute(const std::string& text, std::string_view what) {
     const Path path{text};
-    if (!path.is_absolute()) throw Error{Fault::usage, fmt::format("{} is {}, want an absolute path", what, printable(text, 4096)), "a daemon has no folder of its own to look in"};
+    if (!path.is_absolute())
+        throw Error{Fault::usage, fmt::format("{} is {}, want an absolute path", what, printable(text, 4096)),
+                    "a daemon has no folder of its own to look in"};
     return path;
 }
 
@@ -35,8 +37,10 @@ std::vector<Path> files_in(const Path& folder) {
     std::vector<Path> out;
     std::error_code failed;
     for (std::filesystem::directory_iterator at{folder, failed}, end; !failed && at != end; at.increment(failed))
-        if (const std::string name = at->path().filename().string(); name.starts_with("xen-acpi-") && name.ends_with(".json")) out.push_back(at->path());
-    if (failed && failed != std::errc::no_such_file_or_directory) throw Error{Fault::system, fmt::format("{}: {}", printable(folder.string(), 4096), failed.message())};
+        if (const std::string name = at->path().filename().string(); name.starts_with("xen-acpi-") && name.ends_with(".json"))
+            out.push_back(at->path());
+    if (failed && failed != std::errc::no_such_file_or_directory)
+        throw Error{Fault::system, fmt::format("{}: {}", printable(folder.string(), 4096), failed.message())};
     std::ranges::sort(out);
     return out;
 }
@@ -45,15 +49,20 @@ measure::AcpiReference reference_for(const measure::XenGuestConfig& config, meas
     std::optional<measure::AcpiReference> found;
     for (const Path& path : files_in(host.references)) {
         const std::string name = printable(path.string(), 4096);
-        auto one = measure::AcpiReference::from_json(json::parse(read_text(path, measure::AcpiReference::limit_bytes), name, {.bytes = measure::AcpiReference::limit_bytes}), name);
+        auto one = measure::AcpiReference::from_json(
+            json::parse(read_text(path, measure::AcpiReference::limit_bytes), name, {.bytes = measure::AcpiReference::limit_bytes}), name);
         if (one.xen_version != version || one.vcpus != config.vcpus || one.online != config.online) continue;
         if (found && !(*found == one))
-            throw Error{Fault::usage, fmt::format("ACPI references: two are of Xen {}, {} vCPUs, online {}, and differ ({} and {})", version.text(), config.vcpus, measure::text(config.online), found->libxenlight, one.libxenlight),
+            throw Error{Fault::usage,
+                        fmt::format("ACPI references: two are of Xen {}, {} vCPUs, online {}, and differ ({} and {})", version.text(), config.vcpus,
+                                    measure::text(config.online), found->libxenlight, one.libxenlight),
                         "keep the one of the toolstack that is installed"};
         found = std::move(one);
     }
     if (!found)
-        throw Error{Fault::usage, fmt::format("ACPI references: none in {} is of Xen {}, {} vCPUs, online {}", printable(host.references.string(), 4096), version.text(), config.vcpus, measure::text(config.online)),
+        throw Error{Fault::usage,
+                    fmt::format("ACPI references: none in {} is of Xen {}, {} vCPUs, online {}", printable(host.references.string(), 4096),
+                                version.text(), config.vcpus, measure::text(config.online)),
                     "take one from a paused guest with that many vCPUs: sevctl reference capture --domid N"};
     return *std::move(found);
 }
@@ -65,10 +74,13 @@ ByteView Prepared::file(const Path& path) {
     return files_.back().bytes();
 }
 
-Prepared::Prepared(measure::XenGuestConfig config, measure::XenVersion version, const HostFiles& host) : config_{std::move(config)}, version_{version} {
+Prepared::Prepared(measure::XenGuestConfig config, measure::XenVersion version, const HostFiles& host)
+    : config_{std::move(config)}, version_{version} {
     files_.reserve(8); // their bytes are pointed into
     measure::XenFiles files;
-    const auto add = [&](std::optional<measure::XenFile>& to, const Path& path) { to = measure::XenFile{.bytes = file(path), .name = printable(path.string(), 4096)}; };
+    const auto add = [&](std::optional<measure::XenFile>& to, const Path& path) {
+        to = measure::XenFile{.bytes = file(path), .name = printable(path.string(), 4096)};
+    };
     if (config_.type == XenGuestType::pvh) {
         add(files.kernel, absolute(config_.kernel.value_or(""), "kernel"));
         if (config_.ramdisk) add(files.ramdisk, absolute(*config_.ramdisk, "ramdisk"));
@@ -105,6 +117,8 @@ void Prepared::set_build(measure::XenBuild build) {
     image_ = *std::move(other);
 }
 
-attest::GuestKind Prepared::kind() const noexcept { return config_.type == XenGuestType::pvh ? attest::GuestKind::xen_pvh : attest::GuestKind::xen_hvm; }
+attest::GuestKind Prepared::kind() const noexcept {
+    return config_.type == XenGuestType::pvh ? attest::GuestKind::xen_pvh : attest::GuestKind::xen_hvm;
+}
 
 } // namespace sev::launch::xen

@@ -17,11 +17,12 @@ struct HostFiles {
     Path references = "/var/lib/xen-sev/references"; // where `sevctl reference capture` puts ACPI references
 };
 
-/// A guest as its configuration says it will be: its files mapped, its image predicted, its slots found. Pinned, since the image points into the files.
+/// A guest as its configuration says it will be: its files mapped, its image predicted, its slots found. Pinned, since the image points into the
+/// files.
 class Prepared {
 public:
-    /// Throws Error as measure::predict_xen does; Error{Fault::usage} for a path that is not absolute, and when no ACPI reference, or more than one, is of
-    /// this release, these vCPUs and this online set.
+    /// Throws Error as measure::predict_xen does; Error{Fault::usage} for a path that is not absolute, and when no ACPI reference, or more than one,
+    /// is of this release, these vCPUs and this online set.
     Prepared(measure::XenGuestConfig config, measure::XenVersion version, const HostFiles& host);
     Prepared(const Prepared&) = delete;
     Prepared& operator=(const Prepared&) = delete;

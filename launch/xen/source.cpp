@@ -15,7 +15,8 @@ constexpr std::size_t planned_limit = 4096;
 /// A guest of an earlier run that runs on: nothing of it is measured any more.
 class RunningDomain final : public Guest {
 public:
-    RunningDomain(std::unique_ptr<Domain> domain, std::shared_ptr<ForeignMemory> memory, DomainState state) : domain_{std::move(domain)}, memory_{std::move(memory)}, state_{std::move(state)} {}
+    RunningDomain(std::unique_ptr<Domain> domain, std::shared_ptr<ForeignMemory> memory, DomainState state)
+        : domain_{std::move(domain)}, memory_{std::move(memory)}, state_{std::move(state)} {}
     std::vector<Run> locate(psp::Gpa, std::uint64_t) const override { no("locate"); }
     void read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const override {
         const std::uint64_t first = psp::raw(start) / page_bytes, last = (psp::raw(start) + out.size() + page_bytes - 1) / page_bytes;
@@ -121,7 +122,8 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
         const auto domain = parts_.toolstack->adopt(*wanted.domid, false);
         if (!domain) throw Error{Fault::usage, fmt::format("domain {}: there is none", *wanted.domid), "xl list shows the domains"};
         const DomainState state = domain->state();
-        if (!state.paused || state.has_run) throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
+        if (!state.paused || state.has_run)
+            throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
         return {.es = false, .identity = {{"uuid", state.uuid}}};
     }
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
@@ -159,7 +161,8 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest) {
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
     inner(config)["c_info"]["uuid"] = uuid;
     const std::string text = inner(config).dump();
-    made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(text, "configuration"), version, parts_.host); // refused before anything is created
+    made.prepared =
+        std::make_unique<Prepared>(measure::read_libxl_json(text, "configuration"), version, parts_.host); // refused before anything is created
     made.domain = parts_.toolstack->create(text);
     return std::make_unique<DomainGuest>(std::move(made));
 }

@@ -7,8 +7,8 @@
 
 namespace sev::launch::xen {
 
-/// Xen domains as guests of a daemon: {"kind": "xen"} with exactly one of "xl_cfg" (absolute path of an xl.cfg), "xl_cfg_text" (its content) and "domid" (a domain that was
-/// created paused and never ran). The first two are created; a name that a domain has already is refused.
+/// Xen domains as guests of a daemon: {"kind": "xen"} with exactly one of "xl_cfg" (absolute path of an xl.cfg), "xl_cfg_text" (its content) and
+/// "domid" (a domain that was created paused and never ran). The first two are created; a name that a domain has already is refused.
 class DomainSource final : public GuestSource {
 public:
     struct Parts {

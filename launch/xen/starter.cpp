@@ -24,7 +24,9 @@ namespace {
 
 constexpr std::size_t order_limit = 16 * 1024;
 
-Error trouble(const Path& program, int error_number) { return Error{Fault::system, fmt::format("{}: {}", printable(program.filename().string()), std::strerror(error_number))}; }
+Error trouble(const Path& program, int error_number) {
+    return Error{Fault::system, fmt::format("{}: {}", printable(program.filename().string()), std::strerror(error_number))};
+}
 
 struct Actions {
     posix_spawn_file_actions_t files{};
@@ -126,11 +128,13 @@ bool receive_order(int from, std::vector<std::string>& words, std::array<Fd, 2>&
     while ((got = ::recvmsg(from, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {}
     if (got <= 0) return false;
     const cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof received)) std::memcpy(received.data(), CMSG_DATA(header), sizeof received);
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof received))
+        std::memcpy(received.data(), CMSG_DATA(header), sizeof received);
     for (std::size_t i = 0; i < received.size(); ++i) descriptors[i] = Fd{received[i]};
     words.clear();
     const std::string_view all{text.data(), static_cast<std::size_t>(got)};
-    for (std::size_t at = 0, end = 0; at < all.size() && (end = all.find('\0', at)) != std::string_view::npos; at = end + 1) words.emplace_back(all.substr(at, end - at));
+    for (std::size_t at = 0, end = 0; at < all.size() && (end = all.find('\0', at)) != std::string_view::npos; at = end + 1)
+        words.emplace_back(all.substr(at, end - at));
     return true;
 }
 
@@ -155,7 +159,8 @@ class ForkedStarter final : public Starter {
 public:
     explicit ForkedStarter(const std::vector<Path>& allowed) {
         int sockets[2];
-        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) throw Error{Fault::system, fmt::format("starter: {}", std::strerror(errno))};
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
+            throw Error{Fault::system, fmt::format("starter: {}", std::strerror(errno))};
         socket_ = Fd{sockets[0]};
         const Fd theirs{sockets[1]};
         process_ = ::fork();
@@ -175,10 +180,13 @@ public:
         Ends ends = make_ends(program);
         std::string words = program.string() + '\0';
         for (const std::string& argument : arguments) words += argument + '\0';
-        if (words.size() > order_limit) throw Error{Fault::usage, fmt::format("{}: {} bytes of arguments, want at most {}", printable(program.filename().string()), words.size(), order_limit)};
+        if (words.size() > order_limit)
+            throw Error{Fault::usage,
+                        fmt::format("{}: {} bytes of arguments, want at most {}", printable(program.filename().string()), words.size(), order_limit)};
         const std::scoped_lock lock{mutex_};
         std::int32_t failed = EPIPE;
-        if (!send_order(socket_.get(), words, {ends.socket.get(), ends.errors.get()}) || ::recv(socket_.get(), &failed, sizeof failed, 0) != static_cast<ssize_t>(sizeof failed))
+        if (!send_order(socket_.get(), words, {ends.socket.get(), ends.errors.get()}) ||
+            ::recv(socket_.get(), &failed, sizeof failed, 0) != static_cast<ssize_t>(sizeof failed))
             throw Error{Fault::system, "the process that starts others is gone", "restart sevd"};
         if (failed != 0) throw trouble(program, failed);
         return std::move(ends.ours);

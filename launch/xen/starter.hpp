@@ -8,8 +8,8 @@
 
 namespace sev::launch::xen {
 
-/// A program that was started: our end of the socket that is its stdin and stdout, and of the pipe that is its stderr. It inherits nothing else of ours, not even the
-/// environment, and leads a session of its own.
+/// A program that was started: our end of the socket that is its stdin and stdout, and of the pipe that is its stderr. It inherits nothing else of
+/// ours, not even the environment, and leads a session of its own.
 struct Started {
     Fd socket, errors;
 };
@@ -28,8 +28,8 @@ public:
 /// Starts `program` as a child of this process, which does not wait for it. For a program that runs nothing else and ends soon after.
 std::unique_ptr<Starter> direct_starter();
 
-/// Starts programs from a process of its own, forked here and now, for a daemon that gives up exec. Call it before any thread is started. `allowed` are the only programs it starts,
-/// whatever the daemon asks later. It ends with the daemon; what it started does not. Throws Error{Fault::system}.
+/// Starts programs from a process of its own, forked here and now, for a daemon that gives up exec. Call it before any thread is started. `allowed`
+/// are the only programs it starts, whatever the daemon asks later. It ends with the daemon; what it started does not. Throws Error{Fault::system}.
 std::unique_ptr<Starter> forked_starter(std::vector<Path> allowed);
 
 } // namespace sev::launch::xen

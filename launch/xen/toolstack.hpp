@@ -78,7 +78,8 @@ struct KeeperOptions {
     Path xl = "/usr/sbin/xl";
     std::chrono::milliseconds deadline = std::chrono::seconds{60}, create_deadline = std::chrono::minutes{5};
 };
-/// The toolstack through keepers, started by `starter`. Throws nothing; what is missing shows when it is asked: "xen-sev-keeper: libxenlight.so.4.17: cannot open …".
+/// The toolstack through keepers, started by `starter`. Throws nothing; what is missing shows when it is asked: "xen-sev-keeper: libxenlight.so.4.17:
+/// cannot open …".
 std::unique_ptr<Toolstack> keeper_toolstack(KeeperOptions options, std::shared_ptr<Starter> starter);
 
 } // namespace sev::launch::xen

@@ -22,22 +22,86 @@ struct Register {
 };
 /// The whole record: what is not named here does not exist.
 constexpr std::array registers{
-    Register{"rax", 0x200, 8}, Register{"rbx", 0x208, 8}, Register{"rcx", 0x210, 8}, Register{"rdx", 0x218, 8}, Register{"rbp", 0x220, 8}, Register{"rsi", 0x228, 8},
-    Register{"rdi", 0x230, 8}, Register{"rsp", 0x238, 8}, Register{"r8", 0x240, 8}, Register{"r9", 0x248, 8}, Register{"r10", 0x250, 8}, Register{"r11", 0x258, 8},
-    Register{"r12", 0x260, 8}, Register{"r13", 0x268, 8}, Register{"r14", 0x270, 8}, Register{"r15", 0x278, 8}, Register{"rip", 0x280, 8}, Register{"rflags", 0x288, 8},
-    Register{"cr0", 0x290, 8}, Register{"cr2", 0x298, 8}, Register{"cr3", 0x2A0, 8}, Register{"cr4", 0x2A8, 8}, Register{"dr0", 0x2B0, 8}, Register{"dr1", 0x2B8, 8},
-    Register{"dr2", 0x2C0, 8}, Register{"dr3", 0x2C8, 8}, Register{"dr6", 0x2D0, 8}, Register{"dr7", 0x2D8, 8}, Register{"cs selector", 0x2E0, 4},
-    Register{"ds selector", 0x2E4, 4}, Register{"es selector", 0x2E8, 4}, Register{"fs selector", 0x2EC, 4}, Register{"gs selector", 0x2F0, 4},
-    Register{"ss selector", 0x2F4, 4}, Register{"tr selector", 0x2F8, 4}, Register{"ldtr selector", 0x2FC, 4}, Register{"cs limit", 0x300, 4}, Register{"ds limit", 0x304, 4},
-    Register{"es limit", 0x308, 4}, Register{"fs limit", 0x30C, 4}, Register{"gs limit", 0x310, 4}, Register{"ss limit", 0x314, 4}, Register{"tr limit", 0x318, 4},
-    Register{"ldtr limit", 0x31C, 4}, Register{"idtr limit", 0x320, 4}, Register{"gdtr limit", 0x324, 4}, Register{"cs base", 0x328, 8}, Register{"ds base", 0x330, 8},
-    Register{"es base", 0x338, 8}, Register{"fs base", 0x340, 8}, Register{"gs base", 0x348, 8}, Register{"ss base", 0x350, 8}, Register{"tr base", 0x358, 8},
-    Register{"ldtr base", 0x360, 8}, Register{"idtr base", 0x368, 8}, Register{"gdtr base", 0x370, 8}, Register{"cs attributes", 0x378, 4}, Register{"ds attributes", 0x37C, 4},
-    Register{"es attributes", 0x380, 4}, Register{"fs attributes", 0x384, 4}, Register{"gs attributes", 0x388, 4}, Register{"ss attributes", 0x38C, 4},
-    Register{"tr attributes", 0x390, 4}, Register{"ldtr attributes", 0x394, 4}, Register{"sysenter_cs", 0x398, 8}, Register{"sysenter_esp", 0x3A0, 8},
-    Register{"sysenter_eip", 0x3A8, 8}, Register{"shadow_gs", 0x3B0, 8}, Register{"msr_flags", 0x3B8, 8}, Register{"lstar", 0x3C0, 8}, Register{"star", 0x3C8, 8},
-    Register{"cstar", 0x3D0, 8}, Register{"syscall_mask", 0x3D8, 8}, Register{"efer", 0x3E0, 8}, Register{"tsc_aux", 0x3E8, 8}, Register{"tsc", tsc_at, 8},
-    Register{"pending event", 0x3F8, 4}, Register{"error code", 0x3FC, 4}, Register{"flags", 0x400, 4}, Register{"padding", 0x404, 4},
+    Register{"rax", 0x200, 8},
+    Register{"rbx", 0x208, 8},
+    Register{"rcx", 0x210, 8},
+    Register{"rdx", 0x218, 8},
+    Register{"rbp", 0x220, 8},
+    Register{"rsi", 0x228, 8},
+    Register{"rdi", 0x230, 8},
+    Register{"rsp", 0x238, 8},
+    Register{"r8", 0x240, 8},
+    Register{"r9", 0x248, 8},
+    Register{"r10", 0x250, 8},
+    Register{"r11", 0x258, 8},
+    Register{"r12", 0x260, 8},
+    Register{"r13", 0x268, 8},
+    Register{"r14", 0x270, 8},
+    Register{"r15", 0x278, 8},
+    Register{"rip", 0x280, 8},
+    Register{"rflags", 0x288, 8},
+    Register{"cr0", 0x290, 8},
+    Register{"cr2", 0x298, 8},
+    Register{"cr3", 0x2A0, 8},
+    Register{"cr4", 0x2A8, 8},
+    Register{"dr0", 0x2B0, 8},
+    Register{"dr1", 0x2B8, 8},
+    Register{"dr2", 0x2C0, 8},
+    Register{"dr3", 0x2C8, 8},
+    Register{"dr6", 0x2D0, 8},
+    Register{"dr7", 0x2D8, 8},
+    Register{"cs selector", 0x2E0, 4},
+    Register{"ds selector", 0x2E4, 4},
+    Register{"es selector", 0x2E8, 4},
+    Register{"fs selector", 0x2EC, 4},
+    Register{"gs selector", 0x2F0, 4},
+    Register{"ss selector", 0x2F4, 4},
+    Register{"tr selector", 0x2F8, 4},
+    Register{"ldtr selector", 0x2FC, 4},
+    Register{"cs limit", 0x300, 4},
+    Register{"ds limit", 0x304, 4},
+    Register{"es limit", 0x308, 4},
+    Register{"fs limit", 0x30C, 4},
+    Register{"gs limit", 0x310, 4},
+    Register{"ss limit", 0x314, 4},
+    Register{"tr limit", 0x318, 4},
+    Register{"ldtr limit", 0x31C, 4},
+    Register{"idtr limit", 0x320, 4},
+    Register{"gdtr limit", 0x324, 4},
+    Register{"cs base", 0x328, 8},
+    Register{"ds base", 0x330, 8},
+    Register{"es base", 0x338, 8},
+    Register{"fs base", 0x340, 8},
+    Register{"gs base", 0x348, 8},
+    Register{"ss base", 0x350, 8},
+    Register{"tr base", 0x358, 8},
+    Register{"ldtr base", 0x360, 8},
+    Register{"idtr base", 0x368, 8},
+    Register{"gdtr base", 0x370, 8},
+    Register{"cs attributes", 0x378, 4},
+    Register{"ds attributes", 0x37C, 4},
+    Register{"es attributes", 0x380, 4},
+    Register{"fs attributes", 0x384, 4},
+    Register{"gs attributes", 0x388, 4},
+    Register{"ss attributes", 0x38C, 4},
+    Register{"tr attributes", 0x390, 4},
+    Register{"ldtr attributes", 0x394, 4},
+    Register{"sysenter_cs", 0x398, 8},
+    Register{"sysenter_esp", 0x3A0, 8},
+    Register{"sysenter_eip", 0x3A8, 8},
+    Register{"shadow_gs", 0x3B0, 8},
+    Register{"msr_flags", 0x3B8, 8},
+    Register{"lstar", 0x3C0, 8},
+    Register{"star", 0x3C8, 8},
+    Register{"cstar", 0x3D0, 8},
+    Register{"syscall_mask", 0x3D8, 8},
+    Register{"efer", 0x3E0, 8},
+    Register{"tsc_aux", 0x3E8, 8},
+    Register{"tsc", tsc_at, 8},
+    Register{"pending event", 0x3F8, 4},
+    Register{"error code", 0x3FC, 4},
+    Register{"flags", 0x400, 4},
+    Register{"padding", 0x404, 4},
 };
 static_assert(registers.back().at + registers.back().size_bytes == cpu_bytes);
 
@@ -80,7 +144,8 @@ struct Records {
 };
 
 Records read_records(ByteView context) {
-    if (context.size() > context_limit_bytes) throw Error{Fault::malformed, fmt::format("domain context: {} bytes, more than the limit of {}", context.size(), context_limit_bytes)};
+    if (context.size() > context_limit_bytes)
+        throw Error{Fault::malformed, fmt::format("domain context: {} bytes, more than the limit of {}", context.size(), context_limit_bytes)};
     Cursor cursor{context, "domain context"};
     Records out;
     for (;;) {
@@ -120,8 +185,10 @@ std::vector<std::string> vcpu_differences(ByteView context, const measure::XenVc
     for (const auto& [vcpu, record] : records.mtrrs) {
         std::uint64_t is = 0;
         for (std::size_t i = 8; i-- > 0;) is = is << 8 | record[mtrr_def_type_at + i];
-        if (vcpu >= vcpus || std::ranges::find(seen, vcpu) != seen.end()) out.push_back(fmt::format("vCPU {}: is one more than the {} wanted", vcpu, vcpus));
-        else if (is != want.mtrr_def_type) out.push_back(fmt::format("vCPU {}: MTRR default type is {:#x}, want {:#x}", vcpu, is, want.mtrr_def_type));
+        if (vcpu >= vcpus || std::ranges::find(seen, vcpu) != seen.end())
+            out.push_back(fmt::format("vCPU {}: is one more than the {} wanted", vcpu, vcpus));
+        else if (is != want.mtrr_def_type)
+            out.push_back(fmt::format("vCPU {}: MTRR default type is {:#x}, want {:#x}", vcpu, is, want.mtrr_def_type));
         seen.push_back(vcpu);
     }
     for (unsigned vcpu = 0; vcpu < vcpus; ++vcpu)

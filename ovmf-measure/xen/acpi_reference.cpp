@@ -81,20 +81,23 @@ public:
     Examination(const AcpiReference& reference) : reference_{reference}, tables_{reference.tables} {}
 
     void run() const {
-        if (reference_.info.size() != xen_layout::page_bytes) refuse(fmt::format("the info page has {} bytes, want {}", reference_.info.size(), xen_layout::page_bytes));
+        if (reference_.info.size() != xen_layout::page_bytes)
+            refuse(fmt::format("the info page has {} bytes, want {}", reference_.info.size(), xen_layout::page_bytes));
         const std::size_t size = tables_.size();
         if (size == 0 || size % xen_layout::page_bytes != 0 || size / xen_layout::page_bytes > AcpiReference::table_page_limit)
             refuse(fmt::format("the tables have {} bytes, want 1 to {} pages", size, AcpiReference::table_page_limit));
         rsdp();
         const ByteView rsdt = table(le32(reference_.rsdp, 16), "RSDT"), xsdt = table(le64(reference_.rsdp, 24), "XSDT");
         const auto short_entries = entries(rsdt, 4, "RSDT"), long_entries = entries(xsdt, 8, "XSDT");
-        if (!std::equal(short_entries.begin() + 1, short_entries.end(), long_entries.begin() + 1, long_entries.end())) refuse("RSDT and XSDT name different tables");
+        if (!std::equal(short_entries.begin() + 1, short_entries.end(), long_entries.begin() + 1, long_entries.end()))
+            refuse("RSDT and XSDT name different tables");
         fadt(short_entries.front(), 1);
         fadt(long_entries.front(), 5);
         std::size_t madts = 0;
         for (std::size_t i = 1; i < long_entries.size(); ++i) {
             const ByteView one = any_table(long_entries[i]);
-            if (as_text(one.first(4)) != "APIC") refuse(fmt::format("has a table {}, want MADT alone beside FADT: NUMA and others are not known", printable(as_text(one.first(4)))));
+            if (as_text(one.first(4)) != "APIC")
+                refuse(fmt::format("has a table {}, want MADT alone beside FADT: NUMA and others are not known", printable(as_text(one.first(4)))));
             madt(one, long_entries[i]);
             ++madts;
         }
@@ -103,49 +106,60 @@ public:
     }
 
 private:
-    [[noreturn]] void refuse(std::string_view problem) const { throw Error{Fault::malformed, fmt::format("Xen ACPI reference for {} vCPUs: {}", reference_.vcpus, problem)}; }
+    [[noreturn]] void refuse(std::string_view problem) const {
+        throw Error{Fault::malformed, fmt::format("Xen ACPI reference for {} vCPUs: {}", reference_.vcpus, problem)};
+    }
 
     void rsdp() const {
         const ByteView page = reference_.rsdp;
         if (page.size() != AcpiReference::rsdp_bytes) refuse(fmt::format("the RSDP has {} bytes, want {}", page.size(), AcpiReference::rsdp_bytes));
         if (as_text(page.first(8)) != "RSD PTR ") refuse("the RSDP does not begin with its signature");
-        if (le32(page, 20) != 36 || page[15] != 2) refuse(fmt::format("the RSDP has revision {} and length {}, want 2 and 36", page[15], le32(page, 20)));
+        if (le32(page, 20) != 36 || page[15] != 2)
+            refuse(fmt::format("the RSDP has revision {} and length {}, want 2 and 36", page[15], le32(page, 20)));
         if (sum(page.first(20)) != 0 || sum(page.first(36)) != 0) refuse("a checksum of the RSDP is wrong");
         if (!std::ranges::all_of(page.subspan(36), [](std::uint8_t byte) { return byte == 0; })) refuse("the bytes after the RSDP are not zero");
     }
     ByteView any_table(std::uint64_t gpa) const {
         const std::uint64_t at = gpa - tables_gpa;
-        if (gpa < tables_gpa || at >= tables_.size() || tables_.size() - at < header_bytes) refuse(fmt::format("a table is at {:#x}, outside the pages from {:#x}", gpa, tables_gpa));
+        if (gpa < tables_gpa || at >= tables_.size() || tables_.size() - at < header_bytes)
+            refuse(fmt::format("a table is at {:#x}, outside the pages from {:#x}", gpa, tables_gpa));
         const std::uint32_t length = le32(tables_, static_cast<std::size_t>(at) + 4);
-        if (length < header_bytes || length > tables_.size() - at) refuse(fmt::format("the table at {:#x} has {} bytes, which are not inside the pages", gpa, length));
+        if (length < header_bytes || length > tables_.size() - at)
+            refuse(fmt::format("the table at {:#x} has {} bytes, which are not inside the pages", gpa, length));
         return tables_.subspan(static_cast<std::size_t>(at), length);
     }
     ByteView table(std::uint64_t gpa, std::string_view signature) const {
         const ByteView out = any_table(gpa);
-        if (as_text(out.first(4)) != signature) refuse(fmt::format("the table at {:#x} is {}, want {}", gpa, printable(as_text(out.first(4))), signature));
+        if (as_text(out.first(4)) != signature)
+            refuse(fmt::format("the table at {:#x} is {}, want {}", gpa, printable(as_text(out.first(4))), signature));
         if (sum(out) != 0) refuse(fmt::format("the checksum of the {} at {:#x} is wrong", signature, gpa));
         return out;
     }
     std::vector<std::uint64_t> entries(ByteView list, std::size_t entry_bytes, std::string_view name) const {
         std::vector<std::uint64_t> out;
-        if ((list.size() - header_bytes) % entry_bytes != 0 || list.size() == header_bytes) refuse(fmt::format("{} has {} bytes, want a header and entries of {}", name, list.size(), entry_bytes));
+        if ((list.size() - header_bytes) % entry_bytes != 0 || list.size() == header_bytes)
+            refuse(fmt::format("{} has {} bytes, want a header and entries of {}", name, list.size(), entry_bytes));
         for (std::size_t at = header_bytes; at < list.size(); at += entry_bytes) out.push_back(entry_bytes == 4 ? le32(list, at) : le64(list, at));
         return out;
     }
     void fadt(std::uint64_t gpa, unsigned revision) const {
         const ByteView one = table(gpa, "FACP");
-        if (one[8] != revision || one.size() < fadt1_bytes) refuse(fmt::format("the FADT at {:#x} has revision {} and {} bytes, want revision {}", gpa, one[8], one.size(), revision));
+        if (one[8] != revision || one.size() < fadt1_bytes)
+            refuse(fmt::format("the FADT at {:#x} has revision {} and {} bytes, want revision {}", gpa, one[8], one.size(), revision));
         table(le32(one, 40), "DSDT");
         if (as_text(any_table(le32(one, 36)).first(4)) != "FACS") refuse(fmt::format("the FADT at {:#x} names no FACS", gpa));
     }
     void madt(ByteView one, std::uint64_t gpa) const {
         if (sum(one) != 0) refuse("the checksum of the MADT is wrong");
-        if (one.size() != madt_lapics_at + lapic_bytes * reference_.vcpus) refuse(fmt::format("the MADT has {} bytes, want {} for these vCPUs", one.size(), madt_lapics_at + lapic_bytes * reference_.vcpus));
+        if (one.size() != madt_lapics_at + lapic_bytes * reference_.vcpus)
+            refuse(fmt::format("the MADT has {} bytes, want {} for these vCPUs", one.size(), madt_lapics_at + lapic_bytes * reference_.vcpus));
         for (unsigned i = 0; i < reference_.vcpus; ++i) {
             const ByteView lapic = one.subspan(madt_lapics_at + lapic_bytes * i, lapic_bytes);
-            if (lapic[0] != 0 || lapic[1] != lapic_bytes || lapic[2] != i) refuse(fmt::format("MADT entry {} is {}, want a local APIC of vCPU {}", i, hex(lapic), i));
+            if (lapic[0] != 0 || lapic[1] != lapic_bytes || lapic[2] != i)
+                refuse(fmt::format("MADT entry {} is {}, want a local APIC of vCPU {}", i, hex(lapic), i));
             if (le32(lapic, 4) != (reference_.online.test(i) ? 1U : 0U))
-                refuse(fmt::format("vCPU {} is {} in the MADT, and the reference is for online vCPUs {}", i, le32(lapic, 4) != 0 ? "online" : "offline", text(reference_.online)));
+                refuse(fmt::format("vCPU {} is {} in the MADT, and the reference is for online vCPUs {}", i,
+                                   le32(lapic, 4) != 0 ? "online" : "offline", text(reference_.online)));
         }
         const ByteView info = reference_.info;
         const std::uint16_t cpus = wire::le16<0>(wire::View<2>{info.subspan(2, 2)});
@@ -178,7 +192,8 @@ std::string acpi_table_at(ByteView tables, std::size_t offset) {
     return out;
 }
 
-AcpiReference AcpiReference::from_pages(std::string libxenlight, unsigned vcpus, const XenVcpuSet& online, ByteView info, ByteView tables, ByteView rsdp) {
+AcpiReference AcpiReference::from_pages(std::string libxenlight, unsigned vcpus, const XenVcpuSet& online, ByteView info, ByteView tables,
+                                        ByteView rsdp) {
     AcpiReference out;
     out.xen_version = XenVersion::parse(libxenlight, "libxenlight");
     out.libxenlight = std::move(libxenlight);
@@ -194,16 +209,18 @@ AcpiReference AcpiReference::from_pages(std::string libxenlight, unsigned vcpus,
 
 AcpiReference AcpiReference::from_json(const json::Value& value, std::string_view what) {
     json::Object object{value, std::string{what}};
-    if (const std::string got = object.string("format", 64); got != format) object.refuse("format", fmt::format("is \"{}\", want \"{}\"", printable(got), format));
-    if (const std::uint64_t got = object.number("version", UINT32_MAX); got != version) object.refuse("version", fmt::format("is {}, want {}", got, version));
+    if (const std::string got = object.string("format", 64); got != format)
+        object.refuse("format", fmt::format("is \"{}\", want \"{}\"", printable(got), format));
+    if (const std::uint64_t got = object.number("version", UINT32_MAX); got != version)
+        object.refuse("version", fmt::format("is {}, want {}", got, version));
     AcpiReference out;
     return within(what, [&] {
         std::string library = object.string("libxenlight", 128);
         if (printable(library) != library) object.refuse("libxenlight", "has characters that are not printable");
         const auto cpus = static_cast<unsigned>(object.number("vcpus", xen_max_vcpus));
         const XenVcpuSet set = parse_vcpu_set(object.string("online", 1024), "online");
-        const Bytes info_page = object.base64("info", xen_layout::page_bytes), table_pages = object.base64("tables", table_page_limit * xen_layout::page_bytes),
-                    rsdp_part = object.base64("rsdp", rsdp_bytes);
+        const Bytes info_page = object.base64("info", xen_layout::page_bytes),
+                    table_pages = object.base64("tables", table_page_limit * xen_layout::page_bytes), rsdp_part = object.base64("rsdp", rsdp_bytes);
         object.done();
         return from_pages(std::move(library), cpus, set, info_page, table_pages, rsdp_part);
     });
@@ -222,7 +239,8 @@ std::string AcpiReference::file_name() const {
 }
 
 void AcpiReference::check() const {
-    if (vcpus == 0 || vcpus > xen_max_vcpus) throw Error{Fault::malformed, fmt::format("Xen ACPI reference: vcpus is {}, want 1 to {}", vcpus, xen_max_vcpus)};
+    if (vcpus == 0 || vcpus > xen_max_vcpus)
+        throw Error{Fault::malformed, fmt::format("Xen ACPI reference: vcpus is {}, want 1 to {}", vcpus, xen_max_vcpus)};
     if (!online.test(0) || (online & ~first_vcpus(vcpus)).any())
         throw Error{Fault::malformed, fmt::format("Xen ACPI reference: online vCPUs are {} of {}, want vCPU 0 and none beyond", text(online), vcpus)};
     Examination{*this}.run();

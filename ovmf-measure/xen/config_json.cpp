@@ -12,21 +12,98 @@ namespace sev::measure {
 namespace {
 
 /// Fields of libxl_domain_build_info that cannot change the initial image.
-constexpr std::array build_passed_over{
-    "cpumap", "nodemap", "vcpu_hard_affinity", "vcpu_soft_affinity", "numa_placement", "tsc_mode", "shadow_memkb", "iommu_memkb", "rtc_timeoffset", "exec_ssidref",
-    "exec_ssid_label", "localtime", "disable_migrate", "cpuid", "blkdev_start", "max_grant_frames", "max_maptrack_frames", "max_grant_version", "stubdomain_memkb",
-    "stubdomain_kernel", "stubdomain_cmdline", "stubdomain_ramdisk", "device_model_ssidref", "device_model_ssid_label", "device_model_user", "extra_pv", "sched_params",
-    "ioports", "irqs", "claim_mode", "event_channels", "acpi", "bootloader_args", "bootloader_restrict", "bootloader_user", "timer_mode", "nested_hvm", "dm_restrict",
-    "tee", "arch_arm", "arch_x86", "altp2m", "altp2m_count", "vmtrace_buf_kb", "vpmu", "trap_unmapped_accesses", "xenstore_feature_mask", "xenstore_quota", "coco"};
+constexpr std::array build_passed_over{"cpumap",
+                                       "nodemap",
+                                       "vcpu_hard_affinity",
+                                       "vcpu_soft_affinity",
+                                       "numa_placement",
+                                       "tsc_mode",
+                                       "shadow_memkb",
+                                       "iommu_memkb",
+                                       "rtc_timeoffset",
+                                       "exec_ssidref",
+                                       "exec_ssid_label",
+                                       "localtime",
+                                       "disable_migrate",
+                                       "cpuid",
+                                       "blkdev_start",
+                                       "max_grant_frames",
+                                       "max_maptrack_frames",
+                                       "max_grant_version",
+                                       "stubdomain_memkb",
+                                       "stubdomain_kernel",
+                                       "stubdomain_cmdline",
+                                       "stubdomain_ramdisk",
+                                       "device_model_ssidref",
+                                       "device_model_ssid_label",
+                                       "device_model_user",
+                                       "extra_pv",
+                                       "sched_params",
+                                       "ioports",
+                                       "irqs",
+                                       "claim_mode",
+                                       "event_channels",
+                                       "acpi",
+                                       "bootloader_args",
+                                       "bootloader_restrict",
+                                       "bootloader_user",
+                                       "timer_mode",
+                                       "nested_hvm",
+                                       "dm_restrict",
+                                       "tee",
+                                       "arch_arm",
+                                       "arch_x86",
+                                       "altp2m",
+                                       "altp2m_count",
+                                       "vmtrace_buf_kb",
+                                       "vpmu",
+                                       "trap_unmapped_accesses",
+                                       "xenstore_feature_mask",
+                                       "xenstore_quota",
+                                       "coco"};
 /// Of its part for HVM guests.
-constexpr std::array hvm_passed_over{
-    "pae", "acpi", "acpi_s3", "acpi_s4", "acpi_laptop_slate", "nx", "viridian", "viridian_enable", "viridian_disable", "timeoffset", "hpet", "vpt_align", "timer_mode",
-    "nested_hvm", "altp2m", "hdtype", "nographic", "vnc", "keymap", "sdl", "spice", "gfx_passthru_kind", "serial", "boot", "usb", "usbversion", "usbdevice", "vkb_device",
-    "soundhw", "xen_platform_pci", "usbdevice_list", "vendor_device", "ms_vm_genid", "serial_list", "rdm_mem_boundary_memkb", "mca_caps", "smbios",
-    "xen_platform_pci_bar_uc", "pirq"};
+constexpr std::array hvm_passed_over{"pae",
+                                     "acpi",
+                                     "acpi_s3",
+                                     "acpi_s4",
+                                     "acpi_laptop_slate",
+                                     "nx",
+                                     "viridian",
+                                     "viridian_enable",
+                                     "viridian_disable",
+                                     "timeoffset",
+                                     "hpet",
+                                     "vpt_align",
+                                     "timer_mode",
+                                     "nested_hvm",
+                                     "altp2m",
+                                     "hdtype",
+                                     "nographic",
+                                     "vnc",
+                                     "keymap",
+                                     "sdl",
+                                     "spice",
+                                     "gfx_passthru_kind",
+                                     "serial",
+                                     "boot",
+                                     "usb",
+                                     "usbversion",
+                                     "usbdevice",
+                                     "vkb_device",
+                                     "soundhw",
+                                     "xen_platform_pci",
+                                     "usbdevice_list",
+                                     "vendor_device",
+                                     "ms_vm_genid",
+                                     "serial_list",
+                                     "rdm_mem_boundary_memkb",
+                                     "mca_caps",
+                                     "smbios",
+                                     "xen_platform_pci_bar_uc",
+                                     "pirq"};
 /// Of libxl_domain_config.
-constexpr std::array config_passed_over{"disks", "vfbs", "vkbs", "vtpms", "p9s", "pvcallsifs", "vdispls", "vsnds", "channels", "usbctrls", "usbdevs", "on_poweroff", "on_reboot",
-                                        "on_watchdog", "on_crash", "on_soft_reset"};
+constexpr std::array config_passed_over{"disks",    "vfbs",     "vkbs",    "vtpms",       "p9s",       "pvcallsifs",  "vdispls",  "vsnds",
+                                        "channels", "usbctrls", "usbdevs", "on_poweroff", "on_reboot", "on_watchdog", "on_crash", "on_soft_reset"};
 
 template <class List>
 void pass_over(json::Object& object, const List& names) {
@@ -75,7 +152,8 @@ XenVcpuSet online_of(json::Object& build) {
     if (!list) return first_vcpus(1);
     XenVcpuSet out;
     for (const json::Value& one : build.array("avail_vcpus", xen_max_vcpus)) {
-        if (!one.is_number_unsigned() || one.get<std::uint64_t>() >= xen_max_vcpus) build.refuse("avail_vcpus", fmt::format("has {}, want vCPU numbers below {}", printable(one.dump()), xen_max_vcpus));
+        if (!one.is_number_unsigned() || one.get<std::uint64_t>() >= xen_max_vcpus)
+            build.refuse("avail_vcpus", fmt::format("has {}, want vCPU numbers below {}", printable(one.dump()), xen_max_vcpus));
         out.set(one.get<std::size_t>());
     }
     return out.none() ? first_vcpus(1) : out;
@@ -99,7 +177,8 @@ void read_hvm(json::Object hvm, XenGuestConfig& out) {
         if (kind == "none") out.vga = XenVga::none;
         else if (kind == "std") out.vga = XenVga::stdvga;
         else if (kind == "qxl") out.vga = XenVga::qxl;
-        else if (kind != "cirrus" && kind != "unknown") hvm.refuse("vga", fmt::format("is of kind \"{}\", want none, cirrus, std or qxl", printable(kind)));
+        else if (kind != "cirrus" && kind != "unknown")
+            hvm.refuse("vga", fmt::format("is of kind \"{}\", want none, cirrus, std or qxl", printable(kind)));
     }
     if (hvm.has("rdm")) {
         json::Object rdm = hvm.object("rdm");
@@ -117,7 +196,9 @@ void read_build(json::Object build, XenGuestConfig& out) {
     const auto most = number(build, "max_memkb"), target = number(build, "target_memkb");
     if (!most) build.refuse("max_memkb", "is missing");
     if (target && *target != *most)
-        build.refuse("target_memkb", fmt::format("is {}, and max_memkb {}, want them equal: a guest that is populated on demand has no initial image to predict", *target, *most));
+        build.refuse("target_memkb",
+                     fmt::format("is {}, and max_memkb {}, want them equal: a guest that is populated on demand has no initial image to predict",
+                                 *target, *most));
     out.memory_kib = *most;
     out.vcpus = static_cast<unsigned>(build.number_or("max_vcpus", 1, xen_max_vcpus));
     out.online = online_of(build);
@@ -174,8 +255,8 @@ XenGuestConfig read_libxl_json(std::string_view input, std::string_view what) {
     if (type != "pvh" && type != "hvm") create.refuse("type", fmt::format("is \"{}\", want pvh or hvm", printable(type)));
     out.type = type == "pvh" ? XenGuestType::pvh : XenGuestType::hvm;
     out.name = text(create, "name").value_or("");
-    for (const std::string_view unused : {"hap", "oos", "ssidref", "ssid_label", "domid", "uuid", "xsdata", "platformdata", "poolid", "pool_name", "run_hotplug_scripts",
-                                          "driver_domain", "passthrough", "xend_suspend_evtchn_compat"})
+    for (const std::string_view unused : {"hap", "oos", "ssidref", "ssid_label", "domid", "uuid", "xsdata", "platformdata", "poolid", "pool_name",
+                                          "run_hotplug_scripts", "driver_domain", "passthrough", "xend_suspend_evtchn_compat"})
         create.find(unused);
     create.done();
     read_build(config.object("b_info"), out);

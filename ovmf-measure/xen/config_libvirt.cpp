@@ -13,14 +13,18 @@ namespace sev::measure {
 namespace {
 
 /// Elements that cannot change the initial image: of the domain, and of its devices.
-constexpr std::array domain_passed_over{"uuid", "title", "description", "metadata", "genid", "on_poweroff", "on_reboot", "on_crash", "on_lockfailure", "pm", "clock", "cputune",
-                                        "memtune", "blkiotune", "memoryBacking", "numatune", "iothreads", "resource", "sysinfo", "seclabel", "perf"};
-constexpr std::array device_passed_over{"disk", "controller", "lease", "filesystem", "smartcard", "input", "hub", "graphics", "sound", "audio", "watchdog", "memballoon", "rng",
-                                        "tpm", "panic", "redirdev", "redirfilter", "console", "serial", "channel", "parallel"};
+constexpr std::array domain_passed_over{"uuid",          "title",          "description", "metadata", "genid",   "on_poweroff", "on_reboot",
+                                        "on_crash",      "on_lockfailure", "pm",          "clock",    "cputune", "memtune",     "blkiotune",
+                                        "memoryBacking", "numatune",       "iothreads",   "resource", "sysinfo", "seclabel",    "perf"};
+constexpr std::array device_passed_over{"disk",     "controller", "lease",       "filesystem", "smartcard",  "input",   "hub",
+                                        "graphics", "sound",      "audio",       "watchdog",   "memballoon", "rng",     "tpm",
+                                        "panic",    "redirdev",   "redirfilter", "console",    "serial",     "channel", "parallel"};
 
 struct Document {
     std::string_view what;
-    [[noreturn]] void refuse(const XmlElement& at, std::string_view problem) const { throw Error{Fault::malformed, fmt::format("{}: line {}: {} {}", what, at.line, printable(at.name), problem)}; }
+    [[noreturn]] void refuse(const XmlElement& at, std::string_view problem) const {
+        throw Error{Fault::malformed, fmt::format("{}: line {}: {} {}", what, at.line, printable(at.name), problem)};
+    }
 
     const XmlElement* one(const XmlElement& in, std::string_view name) const {
         if (in.count(name) > 1) refuse(in, fmt::format("has more than one {}", name));
@@ -34,7 +38,8 @@ struct Document {
     std::uint64_t number(const XmlElement& at, std::string_view text, std::string_view field, std::uint64_t max) const {
         std::uint64_t out = 0;
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-        if (error != std::errc{} || end != text.data() + text.size() || out > max) refuse(at, fmt::format("has {} \"{}\", want a number up to {}", field, printable(text), max));
+        if (error != std::errc{} || end != text.data() + text.size() || out > max)
+            refuse(at, fmt::format("has {} \"{}\", want a number up to {}", field, printable(text), max));
         return out;
     }
 };
@@ -54,8 +59,20 @@ std::optional<std::string> text_of(const Document& doc, const XmlElement& in, st
 
 /// Memory in KiB as libvirt gives it to libxl: rounded up to KiB by the unit's size, then up to MiB.
 std::uint64_t memory_kib(const Document& doc, const XmlElement& at) {
-    static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 14> units{{{"b", 1}, {"bytes", 1}, {"KB", 1000}, {"k", 1024}, {"KiB", 1024}, {"MB", 1000'000}, {"M", 1 << 20},
-        {"MiB", 1 << 20}, {"GB", 1000'000'000}, {"G", 1 << 30}, {"GiB", 1 << 30}, {"TB", 1000'000'000'000}, {"T", std::uint64_t{1} << 40}, {"TiB", std::uint64_t{1} << 40}}};
+    static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 14> units{{{"b", 1},
+                                                                                       {"bytes", 1},
+                                                                                       {"KB", 1000},
+                                                                                       {"k", 1024},
+                                                                                       {"KiB", 1024},
+                                                                                       {"MB", 1000'000},
+                                                                                       {"M", 1 << 20},
+                                                                                       {"MiB", 1 << 20},
+                                                                                       {"GB", 1000'000'000},
+                                                                                       {"G", 1 << 30},
+                                                                                       {"GiB", 1 << 30},
+                                                                                       {"TB", 1000'000'000'000},
+                                                                                       {"T", std::uint64_t{1} << 40},
+                                                                                       {"TiB", std::uint64_t{1} << 40}}};
     const std::string_view unit = at.attribute("unit").value_or("KiB");
     const auto found = std::ranges::find(units, unit, &std::pair<std::string_view, std::uint64_t>::first);
     if (found == units.end()) doc.refuse(at, fmt::format("has unit \"{}\", which is not known", printable(unit)));
@@ -67,7 +84,9 @@ std::uint64_t memory_kib(const Document& doc, const XmlElement& at) {
 void read_memory(const Document& doc, const XmlElement& domain, XenGuestConfig& out) {
     out.memory_kib = memory_kib(doc, doc.need(domain, "memory"));
     if (const XmlElement* current = doc.one(domain, "currentMemory"); current && memory_kib(doc, *current) != out.memory_kib)
-        doc.refuse(*current, fmt::format("is {} KiB, and memory {} KiB, want them equal: a guest that is populated on demand has no initial image to predict", memory_kib(doc, *current), out.memory_kib));
+        doc.refuse(*current,
+                   fmt::format("is {} KiB, and memory {} KiB, want them equal: a guest that is populated on demand has no initial image to predict",
+                               memory_kib(doc, *current), out.memory_kib));
 }
 
 void read_vcpus(const Document& doc, const XmlElement& domain, XenGuestConfig& out) {
@@ -108,9 +127,11 @@ void read_os(const Document& doc, const XmlElement& os, XenGuestConfig& out) {
     out.kernel = text_of(doc, os, "kernel");
     out.ramdisk = text_of(doc, os, "initrd");
     out.cmdline = text_of(doc, os, "cmdline");
-    static constexpr std::array known{"type", "kernel", "initrd", "cmdline", "loader", "acpi", "boot", "bootmenu", "bios", "nvram", "smbios", "firmware"};
+    static constexpr std::array known{"type", "kernel",   "initrd", "cmdline", "loader", "acpi",
+                                      "boot", "bootmenu", "bios",   "nvram",   "smbios", "firmware"};
     for (const XmlElement& child : os.children)
-        if (std::ranges::find(known, child.name) == known.end()) doc.refuse(child, "in os is not known here, so it could change the initial image unseen");
+        if (std::ranges::find(known, child.name) == known.end())
+            doc.refuse(child, "in os is not known here, so it could change the initial image unseen");
     if (out.type == XenGuestType::pvh) {
         if (os.child("loader") || os.attribute("firmware")) doc.refuse(os, "has a loader, and a PVH guest has none");
         return;
@@ -137,13 +158,16 @@ void read_devices(const Document& doc, const XmlElement& devices, XenGuestConfig
     const bool hvm = out.type == XenGuestType::hvm;
     for (const XmlElement& device : devices.children) {
         if (device.name == "hostdev") {
-            if (device.attribute("type").value_or("") != "usb") doc.refuse(device, "is no USB device: passed-through devices can put reserved ranges of the host into the memory map");
+            if (device.attribute("type").value_or("") != "usb")
+                doc.refuse(device, "is no USB device: passed-through devices can put reserved ranges of the host into the memory map");
         } else if (device.name == "interface") {
-            if (device.attribute("type").value_or("") == "hostdev") doc.refuse(device, "is a passed-through device, which can put reserved ranges of the host into the memory map");
+            if (device.attribute("type").value_or("") == "hostdev")
+                doc.refuse(device, "is a passed-through device, which can put reserved ranges of the host into the memory map");
             const XmlElement* model = device.child("model");
             if (hvm && !(model && model->attribute("type") == "netfront")) out.emulated_nics = true;
         } else if (device.name == "emulator") {
-            if (std::string_view path = trimmed(device.text); path.substr(path.rfind('/') + 1) == "qemu-dm") doc.refuse(device, "is qemu-dm, want qemu-system-i386: guests of the traditional QEMU are not predicted");
+            if (std::string_view path = trimmed(device.text); path.substr(path.rfind('/') + 1) == "qemu-dm")
+                doc.refuse(device, "is qemu-dm, want qemu-system-i386: guests of the traditional QEMU are not predicted");
         } else if (device.name != "video" && std::ranges::find(device_passed_over, device.name) == device_passed_over.end()) {
             doc.refuse(device, "is a device that is not known here, so it could change the initial image unseen");
         }
@@ -162,7 +186,8 @@ void read_domain(const Document& doc, const XmlElement& domain, XenGuestConfig& 
     read_os(doc, os, out);
     const XmlElement* features = doc.one(domain, "features");
     out.apic = out.type == XenGuestType::pvh || (features && features->child("apic")); // for PVH libvirt leaves it to libxl
-    if (const XmlElement* cpu = doc.one(domain, "cpu"); cpu && cpu->child("numa")) doc.refuse(*cpu, "has numa: virtual NUMA changes memory map and ACPI tables");
+    if (const XmlElement* cpu = doc.one(domain, "cpu"); cpu && cpu->child("numa"))
+        doc.refuse(*cpu, "has numa: virtual NUMA changes memory map and ACPI tables");
     if (const XmlElement* devices = doc.one(domain, "devices")) read_devices(doc, *devices, out);
     if (domain.child("xen:commandline")) out.emulated_nics = true; // whatever QEMU adds then
     static constexpr std::array read{"name", "os", "memory", "currentMemory", "vcpu", "features", "cpu", "devices", "xen:commandline"};
@@ -177,7 +202,8 @@ XenGuestConfig read_libvirt_xml(std::string_view text, std::string_view what) {
     const XmlElement domain = parse_xml(text, what, xen_config_limit_bytes);
     const Document doc{what};
     if (domain.name != "domain") doc.refuse(domain, "is the outermost element, want domain");
-    if (const auto type = domain.attribute("type"); type != "xen") doc.refuse(domain, fmt::format("has type \"{}\", want xen", printable(type.value_or(""))));
+    if (const auto type = domain.attribute("type"); type != "xen")
+        doc.refuse(domain, fmt::format("has type \"{}\", want xen", printable(type.value_or(""))));
     XenGuestConfig out;
     read_domain(doc, domain, out);
     within(what, [&] { check(out); });

@@ -17,18 +17,126 @@ namespace {
 constexpr std::size_t depth_limit = 16;
 
 /// Settings that cannot change the initial image: they are for devices, scheduling and events, or are read by hvmloader or QEMU as the guest runs.
-constexpr std::array passed_over{
-    "acpi", "acpi_laptop_slate", "acpi_s3", "acpi_s4", "altp2m", "altp2m_count", "altp2mhvm", "boot", "bootloader_args", "bootloader_restrict", "bootloader_user", "cap",
-    "channel", "claim_mode", "coco", "cpu_weight", "cpuid", "cpus", "cpus_soft", "device_model_user", "disk", "display", "dm_restrict", "driver_domain", "e820_host",
-    "extratime", "hap", "hdtype", "hpet", "hvm_pirq", "init_seclabel", "ioports", "irqs", "keymap", "latency", "localtime", "max_event_channels", "max_grant_frames",
-    "max_grant_version", "max_maptrack_frames", "mca_caps", "ms_vm_genid", "msr_relaxed", "nestedhvm", "nographic", "nomigrate", "nx", "on_crash", "on_poweroff",
-    "on_reboot", "on_soft_reset", "on_watchdog", "oos", "opengl", "p9", "pae", "passthrough", "pci_msitranslate", "pci_permissive", "pci_power_mgmt", "pci_seize",
-    "period", "pool", "pvcalls", "pvshim_cmdline", "pvshim_extra", "pvshim_path", "rdm_mem_boundary", "rtc_timeoffset", "sdl", "seclabel", "serial", "shadow_memory",
-    "slice", "smbios", "soundhw", "spice", "spice_clipboard_sharing", "spice_image_compression", "spice_streaming_video", "spiceagent_mouse", "spicedisable_ticketing",
-    "spicehost", "spicepasswd", "spiceport", "spicetls_port", "spiceusbredirection", "spicevdagent", "timer_mode", "trap_unmapped_accesses", "tsc_mode", "usb", "usbctrl",
-    "usbdev", "usbdevice", "usbversion", "uuid", "vdispl", "vendor_device", "vfb", "viridian", "vkb", "vkb_device", "vmtrace_buf_kb", "vnc", "vncdisplay", "vnclisten",
-    "vncpasswd", "vncunused", "vncviewer", "vpmu", "vpt_align", "vsnd", "vtpm", "xauthority", "xen_platform_pci", "xen_platform_pci_bar_uc", "xend_suspend_evtchn_compat",
-    "xenstore_feature_mask", "xenstore_quota"};
+constexpr std::array passed_over{"acpi",
+                                 "acpi_laptop_slate",
+                                 "acpi_s3",
+                                 "acpi_s4",
+                                 "altp2m",
+                                 "altp2m_count",
+                                 "altp2mhvm",
+                                 "boot",
+                                 "bootloader_args",
+                                 "bootloader_restrict",
+                                 "bootloader_user",
+                                 "cap",
+                                 "channel",
+                                 "claim_mode",
+                                 "coco",
+                                 "cpu_weight",
+                                 "cpuid",
+                                 "cpus",
+                                 "cpus_soft",
+                                 "device_model_user",
+                                 "disk",
+                                 "display",
+                                 "dm_restrict",
+                                 "driver_domain",
+                                 "e820_host",
+                                 "extratime",
+                                 "hap",
+                                 "hdtype",
+                                 "hpet",
+                                 "hvm_pirq",
+                                 "init_seclabel",
+                                 "ioports",
+                                 "irqs",
+                                 "keymap",
+                                 "latency",
+                                 "localtime",
+                                 "max_event_channels",
+                                 "max_grant_frames",
+                                 "max_grant_version",
+                                 "max_maptrack_frames",
+                                 "mca_caps",
+                                 "ms_vm_genid",
+                                 "msr_relaxed",
+                                 "nestedhvm",
+                                 "nographic",
+                                 "nomigrate",
+                                 "nx",
+                                 "on_crash",
+                                 "on_poweroff",
+                                 "on_reboot",
+                                 "on_soft_reset",
+                                 "on_watchdog",
+                                 "oos",
+                                 "opengl",
+                                 "p9",
+                                 "pae",
+                                 "passthrough",
+                                 "pci_msitranslate",
+                                 "pci_permissive",
+                                 "pci_power_mgmt",
+                                 "pci_seize",
+                                 "period",
+                                 "pool",
+                                 "pvcalls",
+                                 "pvshim_cmdline",
+                                 "pvshim_extra",
+                                 "pvshim_path",
+                                 "rdm_mem_boundary",
+                                 "rtc_timeoffset",
+                                 "sdl",
+                                 "seclabel",
+                                 "serial",
+                                 "shadow_memory",
+                                 "slice",
+                                 "smbios",
+                                 "soundhw",
+                                 "spice",
+                                 "spice_clipboard_sharing",
+                                 "spice_image_compression",
+                                 "spice_streaming_video",
+                                 "spiceagent_mouse",
+                                 "spicedisable_ticketing",
+                                 "spicehost",
+                                 "spicepasswd",
+                                 "spiceport",
+                                 "spicetls_port",
+                                 "spiceusbredirection",
+                                 "spicevdagent",
+                                 "timer_mode",
+                                 "trap_unmapped_accesses",
+                                 "tsc_mode",
+                                 "usb",
+                                 "usbctrl",
+                                 "usbdev",
+                                 "usbdevice",
+                                 "usbversion",
+                                 "uuid",
+                                 "vdispl",
+                                 "vendor_device",
+                                 "vfb",
+                                 "viridian",
+                                 "vkb",
+                                 "vkb_device",
+                                 "vmtrace_buf_kb",
+                                 "vnc",
+                                 "vncdisplay",
+                                 "vnclisten",
+                                 "vncpasswd",
+                                 "vncunused",
+                                 "vncviewer",
+                                 "vpmu",
+                                 "vpt_align",
+                                 "vsnd",
+                                 "vtpm",
+                                 "xauthority",
+                                 "xen_platform_pci",
+                                 "xen_platform_pci_bar_uc",
+                                 "xend_suspend_evtchn_compat",
+                                 "xenstore_feature_mask",
+                                 "xenstore_quota"};
 
 /// Settings that change it in ways that are not predicted, unless their value is 0, "" or [].
 constexpr std::array<std::pair<std::string_view, std::string_view>, 10> refused{{
@@ -62,7 +170,9 @@ public:
         while (skip(true), at_ < text_.size()) statement();
         return std::move(settings_);
     }
-    [[noreturn]] void refuse(unsigned line, std::string_view problem) const { throw Error{Fault::malformed, fmt::format("{}: line {}: {}", what_, line, problem)}; }
+    [[noreturn]] void refuse(unsigned line, std::string_view problem) const {
+        throw Error{Fault::malformed, fmt::format("{}: line {}: {}", what_, line, problem)};
+    }
 
 private:
     char now() const { return at_ < text_.size() ? text_[at_] : '\0'; }
@@ -105,7 +215,8 @@ private:
         skip(false);
         Value value = this->value(0);
         skip(false);
-        if (at_ < text_.size() && now() != '\n' && now() != ';' && now() != '#') refuse(line_, fmt::format("{} after the value of {}, want the line's end", found(), name));
+        if (at_ < text_.size() && now() != '\n' && now() != ';' && now() != '#')
+            refuse(line_, fmt::format("{} after the value of {}, want the line's end", found(), name));
         store(name, std::move(value), adds, line);
     }
     void store(const std::string& name, Value value, bool adds, unsigned line) {
@@ -120,13 +231,16 @@ private:
             std::get<std::string>(at->second.value) += value.text();
         }
     }
-    std::string found() const { return at_ >= text_.size() ? "the file's end" : now() == '\n' ? "the line's end" : fmt::format("'{}'", printable(text_.substr(at_, 1))); }
+    std::string found() const {
+        return at_ >= text_.size() ? "the file's end" : now() == '\n' ? "the line's end" : fmt::format("'{}'", printable(text_.substr(at_, 1)));
+    }
 
     Value value(std::size_t depth) {
         if (depth > depth_limit) refuse(line_, fmt::format("lists are more than {} deep", depth_limit));
         const unsigned line = line_;
         if (now() == '\'' || now() == '"') return {.line = line, .value = quoted()};
-        if (is_digit(now())) return {.line = line, .value = std::string{word([](char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || c == 'x'; })}};
+        if (is_digit(now()))
+            return {.line = line, .value = std::string{word([](char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || c == 'x'; })}};
         if (!take('[')) refuse(line, fmt::format("{}, want a text in quotes, a number or a list", found()));
         std::vector<Value> out;
         for (skip(true, false); !take(']'); skip(true, false)) {
@@ -151,7 +265,8 @@ private:
             }
             static constexpr std::string_view escapes = "\"'\\abfnrtv", meanings = "\"'\\\a\b\f\n\r\t\v";
             const auto which = at_ < text_.size() ? escapes.find(text_[at_]) : std::string_view::npos;
-            if (which == std::string_view::npos) refuse(line_, "a backslash before a character other than \" ' \\ a b f n r t v: releases of xl read it differently");
+            if (which == std::string_view::npos)
+                refuse(line_, "a backslash before a character other than \" ' \\ a b f n r t v: releases of xl read it differently");
             out += meanings[which];
             ++at_;
         }
@@ -189,10 +304,12 @@ public:
         std::string_view digits = value->text();
         const bool hexadecimal = digits.starts_with("0x");
         if (hexadecimal) digits.remove_prefix(2);
-        if (digits.size() > 1 && digits[0] == '0' && !hexadecimal) refuse(*value, fmt::format("{} is {}, which xl reads as octal, want a number without leading zeros", name, printable(value->text())));
+        if (digits.size() > 1 && digits[0] == '0' && !hexadecimal)
+            refuse(*value, fmt::format("{} is {}, which xl reads as octal, want a number without leading zeros", name, printable(value->text())));
         std::uint64_t out = 0;
         const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out, hexadecimal ? 16 : 10);
-        if (error != std::errc{} || end != digits.data() + digits.size() || out > max) refuse(*value, fmt::format("{} is {}, want a number up to {}", name, printable(value->text()), max));
+        if (error != std::errc{} || end != digits.data() + digits.size() || out > max)
+            refuse(*value, fmt::format("{} is {}, want a number up to {}", name, printable(value->text()), max));
         return out;
     }
     /// Whether anything under this name asks for something.
@@ -220,7 +337,10 @@ void read_memory(Settings& from, XenGuestConfig& out, std::string_view what) {
     const auto memory = from.number("memory", mib_limit), most = from.number("maxmem", mib_limit);
     if (!memory && !most) throw Error{Fault::malformed, fmt::format("{}: memory is missing", what)};
     if (memory && most && *memory != *most)
-        throw Error{Fault::malformed, fmt::format("{}: memory is {} and maxmem {}, want them equal: a guest that is populated on demand has no initial image to predict", what, *memory, *most)};
+        throw Error{
+            Fault::malformed,
+            fmt::format("{}: memory is {} and maxmem {}, want them equal: a guest that is populated on demand has no initial image to predict", what,
+                        *memory, *most)};
     out.memory_kib = (memory ? *memory : *most) * 1024;
 }
 
@@ -247,17 +367,21 @@ void read_vga(Settings& from, XenGuestConfig& out, std::string_view what) {
     if (kind) {
         static constexpr std::array kinds{XenVga::none, XenVga::cirrus, XenVga::stdvga, XenVga::qxl};
         const auto found = std::ranges::find(kinds, *kind, [](XenVga vga) { return name(vga); });
-        if (found == kinds.end()) throw Error{Fault::malformed, fmt::format("{}: vga is \"{}\", want none, cirrus, stdvga or qxl", what, printable(*kind))};
+        if (found == kinds.end())
+            throw Error{Fault::malformed, fmt::format("{}: vga is \"{}\", want none, cirrus, stdvga or qxl", what, printable(*kind))};
         out.vga = *found;
     }
 }
 
 void read_firmware(Settings& from, XenGuestConfig& out, std::string_view what) {
-    const auto choose = [&](std::string_view key, const std::string& text, std::initializer_list<std::string_view> seabios, std::initializer_list<std::string_view> ovmf) {
+    const auto choose = [&](std::string_view key, const std::string& text, std::initializer_list<std::string_view> seabios,
+                            std::initializer_list<std::string_view> ovmf) {
         const auto among = [&](const auto& list) { return std::ranges::find(list, std::string_view{text}) != list.end(); };
         if (among(seabios)) out.firmware = XenFirmware::seabios;
         else if (among(ovmf)) out.firmware = XenFirmware::ovmf;
-        else throw Error{Fault::malformed, fmt::format("{}: {} is \"{}\", want seabios or ovmf: others are not predicted", what, key, printable(text))};
+        else
+            throw Error{Fault::malformed,
+                        fmt::format("{}: {} is \"{}\", want seabios or ovmf: others are not predicted", what, key, printable(text))};
     };
     if (const auto bios = from.text("bios")) choose("bios", *bios, {"seabios"}, {"ovmf"});
     if (const auto firmware = from.text("firmware")) choose("firmware", *firmware, {"seabios", "bios"}, {"ovmf", "uefi"});
@@ -284,23 +408,29 @@ void read_hvm(Settings& from, XenGuestConfig& out, std::string_view what) {
 }
 
 void read_pvh(Settings& from, XenGuestConfig& out, std::string_view what) {
-    for (const std::string_view unread : {"apic", "vif", "vif2", "vga", "stdvga", "bios", "firmware_override", "bios_path_override", "acpi_firmware", "smbios_firmware",
-                                          "mmio_hole", "device_model", "device_model_override", "device_model_args", "device_model_args_hvm", "device_model_version"})
+    for (const std::string_view unread :
+         {"apic", "vif", "vif2", "vga", "stdvga", "bios", "firmware_override", "bios_path_override", "acpi_firmware", "smbios_firmware", "mmio_hole",
+          "device_model", "device_model_override", "device_model_args", "device_model_args_hvm", "device_model_version"})
         from.take(unread); // xl reads these for HVM guests alone
     if (const auto video = from.number("videoram", UINT32_MAX)) out.video_kib = *video * 1024;
-    if (from.asks("firmware")) throw Error{Fault::malformed, fmt::format("{}: firmware is set, want kernel: which file pvgrub is, the host decides", what)};
+    if (from.asks("firmware"))
+        throw Error{Fault::malformed, fmt::format("{}: firmware is set, want kernel: which file pvgrub is, the host decides", what)};
 }
 
 } // namespace
 
 XenGuestConfig read_xl_config(std::string_view text, std::string_view what) {
-    if (text.size() > xen_config_limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", what, text.size(), xen_config_limit_bytes)};
+    if (text.size() > xen_config_limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", what, text.size(), xen_config_limit_bytes)};
     Settings from{text, what};
     XenGuestConfig out;
     const auto type = from.text("type"), builder = from.text("builder");
     const std::string kind = type ? *type : builder && *builder == "hvm" ? "hvm" : "pv";
-    if (kind != "pvh" && kind != "hvm") throw Error{Fault::malformed, fmt::format("{}: type is {}, want pvh or hvm", what, type ? '"' + printable(*type) + '"' : std::string{"absent, which means pv"})};
-    if (builder && *builder != kind) throw Error{Fault::malformed, fmt::format("{}: builder is \"{}\", and type is {}", what, printable(*builder), kind)};
+    if (kind != "pvh" && kind != "hvm")
+        throw Error{Fault::malformed, fmt::format("{}: type is {}, want pvh or hvm", what,
+                                                  type ? '"' + printable(*type) + '"' : std::string{"absent, which means pv"})};
+    if (builder && *builder != kind)
+        throw Error{Fault::malformed, fmt::format("{}: builder is \"{}\", and type is {}", what, printable(*builder), kind)};
     out.type = kind == "pvh" ? XenGuestType::pvh : XenGuestType::hvm;
     out.name = from.text("name").value_or("");
     read_memory(from, out, what);

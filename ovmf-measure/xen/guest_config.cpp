@@ -21,9 +21,11 @@ constexpr std::size_t cmdline_limit_bytes = 64 * 1024;
 void check_memory(const XenGuestConfig& config) {
     if (config.memory_kib == 0) refuse("memory", "is 0");
     if (config.memory_kib > memory_limit_kib) refuse("memory", fmt::format("is {} KiB, want at most 16 TiB", config.memory_kib));
-    if (config.video_kib >= config.memory_kib) refuse("video memory", fmt::format("is {} KiB of {} KiB in all, want less", config.video_kib, config.memory_kib));
+    if (config.video_kib >= config.memory_kib)
+        refuse("video memory", fmt::format("is {} KiB of {} KiB in all, want less", config.video_kib, config.memory_kib));
     if ((config.memory_kib - config.video_kib) % 1024 != 0)
-        refuse("memory", fmt::format("is {} KiB less {} KiB of video memory, want whole MiB: the builder rounds in two ways", config.memory_kib, config.video_kib));
+        refuse("memory", fmt::format("is {} KiB less {} KiB of video memory, want whole MiB: the builder rounds in two ways", config.memory_kib,
+                                     config.video_kib));
     if (config.mmio_hole_kib && (*config.mmio_hole_kib < hole_min_kib || *config.mmio_hole_kib > hole_max_kib || *config.mmio_hole_kib % 1024 != 0))
         refuse("mmio_hole", fmt::format("is {} KiB, want 256 to 3840 MiB in whole MiB", *config.mmio_hole_kib));
 }
@@ -94,7 +96,8 @@ std::string text(const XenVcpuSet& set) {
 
 XenVcpuSet parse_vcpu_set(std::string_view text, std::string_view what) {
     const auto refuse_text = [&] {
-        return Error{Fault::usage, fmt::format("{} is {}, want vCPU numbers below {} such as 0-3 or 0,2-3", what, text.empty() ? "empty" : printable(text), xen_max_vcpus)};
+        return Error{Fault::usage, fmt::format("{} is {}, want vCPU numbers below {} such as 0-3 or 0,2-3", what,
+                                               text.empty() ? "empty" : printable(text), xen_max_vcpus)};
     };
     XenVcpuSet out;
     std::string_view rest = text;
@@ -124,15 +127,19 @@ void check(const XenGuestConfig& config) {
     check_memory(config);
     check_vcpus(config);
     if (config.cmdline) {
-        if (config.cmdline->size() > cmdline_limit_bytes) refuse("command line", fmt::format("has {} bytes, want at most {}", config.cmdline->size(), cmdline_limit_bytes));
+        if (config.cmdline->size() > cmdline_limit_bytes)
+            refuse("command line", fmt::format("has {} bytes, want at most {}", config.cmdline->size(), cmdline_limit_bytes));
         if (config.cmdline->find('\0') != std::string::npos) refuse("command line", "has a NUL inside: Xen would cut it there");
     }
-    for (const auto* path : {&config.kernel, &config.ramdisk, &config.hvmloader, &config.system_firmware, &config.acpi_firmware, &config.smbios_firmware})
+    for (const auto* path :
+         {&config.kernel, &config.ramdisk, &config.hvmloader, &config.system_firmware, &config.acpi_firmware, &config.smbios_firmware})
         if (*path && ((*path)->empty() || (*path)->find('\0') != std::string::npos)) refuse("a file name", "is empty or has a NUL inside");
     if (config.ramdisk && !config.kernel) refuse("ramdisk", "is there without a kernel");
-    if (config.type == XenGuestType::hvm && config.cmdline && !config.kernel) refuse("command line", "is there without a kernel: libxl starts no such HVM guest");
+    if (config.type == XenGuestType::hvm && config.cmdline && !config.kernel)
+        refuse("command line", "is there without a kernel: libxl starts no such HVM guest");
     if (config.type == XenGuestType::pvh) check_pvh(config);
-    else if (config.vga == XenVga::none && config.video_kib != 0) refuse("video memory", fmt::format("is {} KiB, and the guest has no VGA", config.video_kib));
+    else if (config.vga == XenVga::none && config.video_kib != 0)
+        refuse("video memory", fmt::format("is {} KiB, and the guest has no VGA", config.video_kib));
 }
 
 } // namespace sev::measure

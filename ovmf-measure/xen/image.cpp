@@ -25,8 +25,10 @@ std::vector<const XenRange*> in_order(const XenImage& image, XenOrder order) {
     }
     if (image.type != XenGuestType::pvh) throw Error{Fault::usage, "page order vates-2025: is for PVH guests alone, want ascending-gfn"};
     if (image.ramdisk_by_page_number && image.find("ramdisk"))
-        throw Error{Fault::usage, "page order vates-2025: with a ramdisk and a kernel that has the note MOD_START_PFN, that code hashes other pages than the ramdisk's",
-                    "use page order ascending-gfn, or start the kernel without a ramdisk"};
+        throw Error{
+            Fault::usage,
+            "page order vates-2025: with a ramdisk and a kernel that has the note MOD_START_PFN, that code hashes other pages than the ramdisk's",
+            "use page order ascending-gfn, or start the kernel without a ramdisk"};
     for (const std::string_view label : vates_labels)
         if (const XenRange* range = image.find(label)) out.push_back(range);
     require(out.size() == image.ranges.size(), "every range of a PVH image has its place in vates-2025");
@@ -138,7 +140,11 @@ XenMeasurement measure(const XenImage& image, XenOrder order) {
     own.insert(own.end(), rest.begin(), rest.end());
     XenMeasurement out{.digest = whole.so_far(), .regions = {}, .later_digest = later ? std::optional{later->so_far()} : std::nullopt};
     for (std::size_t i = 0; i < ranges.size(); ++i)
-        out.regions.push_back({.label = ranges[i]->label, .gpa = ranges[i]->gpa(), .length_bytes = ranges[i]->length_bytes(), .sha256 = own[i], .source = ranges[i]->source});
+        out.regions.push_back({.label = ranges[i]->label,
+                               .gpa = ranges[i]->gpa(),
+                               .length_bytes = ranges[i]->length_bytes(),
+                               .sha256 = own[i],
+                               .source = ranges[i]->source});
     return out;
 }
 

@@ -22,13 +22,17 @@ constexpr std::uint64_t mtrr_write_back = 0x806; // default type WB, enabled
 const XenFile& need(const std::optional<XenFile>& file, std::string_view what) {
     if (!file) throw Error{Fault::usage, fmt::format("Xen guest: the {} is missing", what)};
     if (file->bytes.empty()) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want a {}", file->name, what)};
-    if (file->bytes.size() > xen_unpack_limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that Xen reads", file->name, file->bytes.size(), xen_unpack_limit_bytes)};
+    if (file->bytes.size() > xen_unpack_limit_bytes)
+        throw Error{Fault::malformed,
+                    fmt::format("{}: {} bytes, more than the {} that Xen reads", file->name, file->bytes.size(), xen_unpack_limit_bytes)};
     return *file;
 }
 
 void check_files(const XenGuestConfig& config, const XenFiles& files) {
     const auto agree = [](bool configured, bool given, std::string_view what) {
-        if (configured != given) throw Error{Fault::usage, fmt::format("Xen guest: the {} is {}", what, configured ? "configured, and its bytes are not given" : "given, and not configured")};
+        if (configured != given)
+            throw Error{Fault::usage, fmt::format("Xen guest: the {} is {}", what,
+                                                  configured ? "configured, and its bytes are not given" : "given, and not configured")};
     };
     const bool pvh = config.type == XenGuestType::pvh;
     agree(pvh, files.kernel.has_value(), "kernel");
@@ -80,13 +84,21 @@ private:
         return unpacked.bytes;
     }
     XenRange& add(std::string_view label, std::string source, std::uint64_t gfn, std::uint64_t size_bytes, std::vector<XenPiece> pieces) {
-        return image_.ranges.emplace_back(XenRange{.label = std::string{label}, .source = std::move(source), .gfn = gfn, .pages = pages_of(size_bytes), .pieces = std::move(pieces), .unwritten = {}});
+        return image_.ranges.emplace_back(XenRange{.label = std::string{label},
+                                                   .source = std::move(source),
+                                                   .gfn = gfn,
+                                                   .pages = pages_of(size_bytes),
+                                                   .pieces = std::move(pieces),
+                                                   .unwritten = {}});
     }
     XenRange& next(std::string_view label, std::string source, std::uint64_t size_bytes, std::vector<XenPiece> pieces) {
         const std::uint64_t gfn = cursor_;
         cursor_ += pages_of(size_bytes);
         if (cursor_ * page_bytes > memory_.low_end)
-            throw Error{Fault::usage, fmt::format("Xen guest: {} ends at {:#x}, beyond the {:#x} bytes of low memory", label, cursor_ * page_bytes, memory_.low_end), "give the guest more memory"};
+            throw Error{
+                Fault::usage,
+                fmt::format("Xen guest: {} ends at {:#x}, beyond the {:#x} bytes of low memory", label, cursor_ * page_bytes, memory_.low_end),
+                "give the guest more memory"};
         return add(label, std::move(source), gfn, size_bytes, std::move(pieces));
     }
 
@@ -94,7 +106,8 @@ private:
         std::vector<XenPiece> pieces;
         for (const XenElfSegment& segment : elf.segments)
             if (segment.filesz != 0)
-                pieces.push_back({.offset_bytes = segment.paddr - elf.start, .bytes = file.subspan(static_cast<std::size_t>(segment.offset), static_cast<std::size_t>(segment.filesz))});
+                pieces.push_back({.offset_bytes = segment.paddr - elf.start,
+                                  .bytes = file.subspan(static_cast<std::size_t>(segment.offset), static_cast<std::size_t>(segment.filesz))});
         cursor_ = elf.start / page_bytes;
         next(label, source, elf.end - elf.start, std::move(pieces));
     }
@@ -173,13 +186,15 @@ private:
     }
 
     void acpi(std::uint64_t rsdp_gpa, std::uint64_t table_pages) {
-        const std::string source = fmt::format("ACPI reference: libxenlight {}, {} vCPUs, online {}", acpi_->libxenlight, acpi_->vcpus, text(acpi_->online));
+        const std::string source =
+            fmt::format("ACPI reference: libxenlight {}, {} vCPUs, online {}", acpi_->libxenlight, acpi_->vcpus, text(acpi_->online));
         const std::uint64_t info_gfn = acpi_info_gpa / page_bytes, in_page = rsdp_gpa % page_bytes;
         add("acpi_info", source, info_gfn, page_bytes, {{.offset_bytes = 0, .bytes = keep(acpi_->info)}});
         add("acpi_tables", source, info_gfn + 1, table_pages * page_bytes, {{.offset_bytes = 0, .bytes = keep(acpi_->tables)}});
         XenRange& rsdp = add("acpi_rsdp", source, rsdp_gpa / page_bytes, page_bytes, {{.offset_bytes = in_page, .bytes = keep(acpi_->rsdp)}});
         if (in_page != 0) rsdp.unwritten.push_back({.offset_bytes = 0, .length_bytes = in_page});
-        if (const std::uint64_t end = in_page + acpi_->rsdp.size(); end < page_bytes) rsdp.unwritten.push_back({.offset_bytes = end, .length_bytes = page_bytes - end});
+        if (const std::uint64_t end = in_page + acpi_->rsdp.size(); end < page_bytes)
+            rsdp.unwritten.push_back({.offset_bytes = end, .length_bytes = page_bytes - end});
         image_.later_tables = std::make_shared<const Bytes>(acpi_->tables_of(XenBuild::later));
     }
 
@@ -213,7 +228,8 @@ private:
         if (memory_.high_end != 0) map.push_back({.gpa = four_gib, .size_bytes = memory_.high_end - four_gib, .type = type_ram});
         start_info(std::move(map), 0, std::nullopt, "memory size, addresses");
         finish_start_info();
-        add("hvm_info", "memory size, vCPUs, apic", hvm_info_gfn, page_bytes, {{.offset_bytes = 0, .bytes = keep(hvm_info_page(config_, memory_.low_end, memory_.high_end))}});
+        add("hvm_info", "memory size, vCPUs, apic", hvm_info_gfn, page_bytes,
+            {{.offset_bytes = 0, .bytes = keep(hvm_info_page(config_, memory_.low_end, memory_.high_end))}});
         hvm_populated(repeated_pages);
     }
 
@@ -225,15 +241,18 @@ private:
             qemu = 0;
         }
         const std::uint64_t low = memory_.low_end / page_bytes;
-        image_.populated = {{.gfn = 0, .pages = vga_hole_gfn}, {.gfn = vga_hole_end_gfn, .pages = low - vga_hole_end_gfn + (memory_.high_end == 0 ? qemu : 0)}};
+        image_.populated = {{.gfn = 0, .pages = vga_hole_gfn},
+                            {.gfn = vga_hole_end_gfn, .pages = low - vga_hole_end_gfn + (memory_.high_end == 0 ? qemu : 0)}};
         image_.populated.push_back({.gfn = ioreq_gfn, .pages = ioreq_pages + special_pages});
-        if (memory_.high_end != 0) image_.populated.push_back({.gfn = four_gib / page_bytes, .pages = (memory_.high_end - four_gib) / page_bytes + qemu});
+        if (memory_.high_end != 0)
+            image_.populated.push_back({.gfn = four_gib / page_bytes, .pages = (memory_.high_end - four_gib) / page_bytes + qemu});
     }
 
     /// The pages at the end of the address space that guest and host both write.
     void shared_pages() {
         const auto shared = [&](std::string_view label, std::uint64_t gfn, std::uint64_t pages, std::vector<XenPiece> pieces = {}) {
-            image_.shared.push_back({.label = std::string{label}, .source = "domain builder", .gfn = gfn, .pages = pages, .pieces = std::move(pieces), .unwritten = {}});
+            image_.shared.push_back(
+                {.label = std::string{label}, .source = "domain builder", .gfn = gfn, .pages = pages, .pieces = std::move(pieces), .unwritten = {}});
         };
         Bytes identity(page_bytes);
         for (std::uint32_t i = 0; i < page_bytes / 4; ++i) {
@@ -241,11 +260,13 @@ private:
             for (unsigned byte = 0; byte < 4; ++byte) identity[i * 4 + byte] = static_cast<std::uint8_t>(entry >> 8 * byte);
         }
         if (config_.type == XenGuestType::hvm) shared("ioreq_servers", ioreq_gfn, ioreq_pages);
-        static constexpr std::string_view names[] = {"paging_ring", "access_ring", "sharing_ring", "bufioreq", "xenstore", "ioreq", "ident_pt", "console"};
+        static constexpr std::string_view names[] = {"paging_ring", "access_ring", "sharing_ring", "bufioreq",
+                                                     "xenstore",    "ioreq",       "ident_pt",     "console"};
         for (std::uint64_t i = 0; i < special_pages; ++i) {
             const std::string_view label = names[i];
             if (label == "ident_pt") shared(label, special_gfn + i, 1, {{.offset_bytes = 0, .bytes = keep(std::move(identity))}});
-            else if (label == "console" && rules_.console_has_connection) shared(label, special_gfn + i, 1, {{.offset_bytes = 0xC10, .bytes = keep(Bytes{1})}});
+            else if (label == "console" && rules_.console_has_connection)
+                shared(label, special_gfn + i, 1, {{.offset_bytes = 0xC10, .bytes = keep(Bytes{1})}});
             else shared(label, special_gfn + i, 1);
         }
     }
@@ -268,7 +289,10 @@ void check_reference(const XenGuestConfig& config, XenVersion version, const Acp
     const std::string hint = "take one from a paused guest with sevctl reference capture, or import one";
     if (!acpi) throw Error{Fault::usage, fmt::format("Xen guest: the ACPI reference is missing, want one for {}", want), hint};
     if (acpi->vcpus != config.vcpus || acpi->online != config.online || acpi->xen_version != version)
-        throw Error{Fault::usage, fmt::format("Xen guest: the ACPI reference is for {} vCPUs, online {}, of Xen {}, want {}", acpi->vcpus, text(acpi->online), acpi->xen_version.text(), want), hint};
+        throw Error{Fault::usage,
+                    fmt::format("Xen guest: the ACPI reference is for {} vCPUs, online {}, of Xen {}, want {}", acpi->vcpus, text(acpi->online),
+                                acpi->xen_version.text(), want),
+                    hint};
     acpi->check();
 }
 

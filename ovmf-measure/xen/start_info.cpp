@@ -27,7 +27,8 @@ public:
     Segment(ByteView bytes, std::uint64_t gpa) : bytes_{bytes}, gpa_{gpa} {}
     std::size_t offset_of(std::uint64_t gpa, std::uint64_t length, std::string_view field) const {
         if (gpa < gpa_ || gpa - gpa_ > bytes_.size() || length > bytes_.size() - (gpa - gpa_))
-            throw Error{Fault::malformed, fmt::format("start_info: {} of {} bytes at {:#x} is outside the {} bytes at {:#x}", field, length, gpa, bytes_.size(), gpa_)};
+            throw Error{Fault::malformed,
+                        fmt::format("start_info: {} of {} bytes at {:#x} is outside the {} bytes at {:#x}", field, length, gpa, bytes_.size(), gpa_)};
         return static_cast<std::size_t>(gpa - gpa_);
     }
     std::uint32_t le32(std::size_t at) const { return wire::le32<0>(wire::View<4>{bytes_.subspan(at, 4)}); }
@@ -35,7 +36,8 @@ public:
     std::string string(std::uint64_t gpa) const {
         const std::string_view rest = as_text(bytes_.subspan(offset_of(gpa, 1, "command line")));
         const auto end = rest.find('\0');
-        if (end == std::string_view::npos) throw Error{Fault::malformed, fmt::format("start_info: the command line at {:#x} does not end in the segment", gpa)};
+        if (end == std::string_view::npos)
+            throw Error{Fault::malformed, fmt::format("start_info: the command line at {:#x} does not end in the segment", gpa)};
         return std::string{rest.substr(0, end)};
     }
 
@@ -81,12 +83,14 @@ Bytes XenStartInfo::serialize(std::uint64_t gpa) const {
 XenStartInfoView XenStartInfoView::parse(ByteView bytes, std::uint64_t gpa) {
     const Segment segment{bytes, gpa};
     segment.offset_of(gpa, XenStartInfo::header_bytes, "header");
-    if (segment.le32(0) != XenStartInfo::magic) throw Error{Fault::malformed, fmt::format("start_info: 0h magic is {:#x}, want {:#x}", segment.le32(0), XenStartInfo::magic)};
+    if (segment.le32(0) != XenStartInfo::magic)
+        throw Error{Fault::malformed, fmt::format("start_info: 0h magic is {:#x}, want {:#x}", segment.le32(0), XenStartInfo::magic)};
     XenStartInfoView out;
     out.rsdp_gpa = segment.le64(0x20);
     if (const std::uint64_t cmdline = segment.le64(0x18); cmdline != 0) out.cmdline = segment.string(cmdline);
     const std::uint32_t modules = segment.le32(0x0C), entries = segment.le32(0x30);
-    const std::size_t modlist = modules != 0 ? segment.offset_of(segment.le64(0x10), std::uint64_t{modules} * XenStartInfo::module_bytes, "module list") : 0;
+    const std::size_t modlist =
+        modules != 0 ? segment.offset_of(segment.le64(0x10), std::uint64_t{modules} * XenStartInfo::module_bytes, "module list") : 0;
     for (std::size_t i = 0; i < modules; ++i)
         out.modules.push_back({segment.le64(modlist + i * XenStartInfo::module_bytes), segment.le64(modlist + i * XenStartInfo::module_bytes + 8)});
     const std::size_t map = segment.offset_of(segment.le64(0x28), std::uint64_t{entries} * XenStartInfo::memory_entry_bytes, "memory map");

@@ -25,7 +25,8 @@ std::uint32_t le32_at(ByteView bytes, std::size_t at) { return wire::le32<0>(wir
 /// Memory that is not cleared: a decompressor fills it. Text, because that is what liblz4 writes.
 class Output {
 public:
-    explicit Output(std::size_t size_bytes) : data_{std::make_unique_for_overwrite<char[]>(std::max<std::size_t>(size_bytes, 1))}, size_bytes_{size_bytes} {}
+    explicit Output(std::size_t size_bytes)
+        : data_{std::make_unique_for_overwrite<char[]>(std::max<std::size_t>(size_bytes, 1))}, size_bytes_{size_bytes} {}
     char* text(std::size_t at = 0) noexcept { return data_.get() + at; }
     void* data() noexcept { return data_.get(); }
     std::size_t size() const noexcept { return size_bytes_; }
@@ -42,7 +43,8 @@ private:
 /// Zero bytes; pages that nobody writes cost nothing.
 class ZeroedOutput {
 public:
-    explicit ZeroedOutput(std::size_t size_bytes) : data_{static_cast<std::uint8_t*>(std::calloc(std::max<std::size_t>(size_bytes, 1), 1)), &std::free}, size_bytes_{size_bytes} {
+    explicit ZeroedOutput(std::size_t size_bytes)
+        : data_{static_cast<std::uint8_t*>(std::calloc(std::max<std::size_t>(size_bytes, 1), 1)), &std::free}, size_bytes_{size_bytes} {
         if (!data_) throw Error{Fault::system, fmt::format("no memory for {} bytes", size_bytes)};
     }
     std::uint8_t* data() noexcept { return data_.get(); }
@@ -92,7 +94,8 @@ Unpacked unpack_lzma(const Payload& payload, lzma_stream& decoder, lzma_ret set_
     decoder.avail_out = size;
     const lzma_ret status = lzma_code(&decoder, LZMA_RUN);
     if (status == LZMA_MEMLIMIT_ERROR) payload.refuse(fmt::format("{} data needs more memory than this release of Xen gives it", name));
-    if (status != LZMA_STREAM_END && status != LZMA_OK) payload.refuse(fmt::format("damaged {} data, liblzma status {}", name, static_cast<int>(status)));
+    if (status != LZMA_STREAM_END && status != LZMA_OK)
+        payload.refuse(fmt::format("damaged {} data, liblzma status {}", name, static_cast<int>(status)));
     payload.expect(static_cast<std::size_t>(decoder.total_out), size);
     return std::move(out).finish();
 }
@@ -135,7 +138,8 @@ Unpacked unpack_lz4(const Payload& payload) {
         }
         if (length > packed.size() - at) payload.refuse(fmt::format("{:x}h: lz4 chunk of {} bytes, {} are left", at, length, packed.size() - at));
         const ByteView chunk = packed.subspan(at, length);
-        const int got = LZ4_decompress_safe(as_text(chunk).data(), out.text(written), static_cast<int>(length), static_cast<int>(out.size() - written));
+        const int got =
+            LZ4_decompress_safe(as_text(chunk).data(), out.text(written), static_cast<int>(length), static_cast<int>(out.size() - written));
         if (got < 0) payload.refuse(fmt::format("{:x}h: damaged lz4 chunk, or more than the {} bytes that the last four bytes say", at, out.size()));
         written += static_cast<std::size_t>(got);
         at += length;
@@ -145,9 +149,12 @@ Unpacked unpack_lz4(const Payload& payload) {
 }
 
 Unpacked unpack_payload(const Payload& payload, unsigned lzma_memory_mib) {
-    const auto begins = [&](std::initializer_list<std::uint8_t> magic) { return payload.bytes.size() >= magic.size() && std::ranges::equal(magic, payload.bytes.first(magic.size())); };
+    const auto begins = [&](std::initializer_list<std::uint8_t> magic) {
+        return payload.bytes.size() >= magic.size() && std::ranges::equal(magic, payload.bytes.first(magic.size()));
+    };
     const auto unsupported = [&](std::string_view name) -> Unpacked {
-        throw Error{Fault::usage, fmt::format("{}: {} compression, which xen-sev does not unpack", payload.what, name), "give the kernel with gzip, xz, lzma, lz4 or zstd compression, or its ELF image"};
+        throw Error{Fault::usage, fmt::format("{}: {} compression, which xen-sev does not unpack", payload.what, name),
+                    "give the kernel with gzip, xz, lzma, lz4 or zstd compression, or its ELF image"};
     };
     if (begins({0x1F, 0x8B})) return unpack_gzip(payload);
     if (begins({'B', 'Z', 'h'})) return unsupported("bzip2");
@@ -156,7 +163,8 @@ Unpacked unpack_payload(const Payload& payload, unsigned lzma_memory_mib) {
     if (begins({0x5D, 0x00})) return unpack_lzma_alone(payload, lzma_memory_mib);
     if (begins({0x89, 'L', 'Z', 'O'})) return unsupported("LZO");
     if (begins({0x02, 0x21})) return unpack_lz4(payload);
-    payload.refuse(fmt::format("begins with {}, want gzip, xz, lzma, lz4 or zstd", hex(payload.bytes.first(std::min<std::size_t>(6, payload.bytes.size())))));
+    payload.refuse(
+        fmt::format("begins with {}, want gzip, xz, lzma, lz4 or zstd", hex(payload.bytes.first(std::min<std::size_t>(6, payload.bytes.size())))));
 }
 
 bool is_elf(ByteView file) { return file.size() >= 4 && file[0] == 0x7F && file[1] == 'E' && file[2] == 'L' && file[3] == 'F'; }
@@ -187,26 +195,32 @@ std::optional<Unpacked> gunzip_first_member(ByteView file, std::size_t size_byte
 
 Unpacked unpack_kernel(ByteView file, std::string_view what, unsigned lzma_memory_mib, std::size_t limit_bytes) {
     if (file.empty()) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want a kernel", what)};
-    if (file.size() > limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that Xen reads", what, file.size(), limit_bytes)};
+    if (file.size() > limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that Xen reads", what, file.size(), limit_bytes)};
     Unpacked whole{.bytes = file, .owner = nullptr};
     if (const auto size = gunzip_size(file, limit_bytes)) {
         if (*size <= limit_bytes) { // else Xen takes the file as it is
             auto out = gunzip_first_member(file, *size);
-            if (!out) throw Error{Fault::malformed, fmt::format("{}: damaged gzip data, or more than the {} bytes that its last four bytes say", what, *size - 16)};
+            if (!out)
+                throw Error{Fault::malformed,
+                            fmt::format("{}: damaged gzip data, or more than the {} bytes that its last four bytes say", what, *size - 16)};
             whole = std::move(*out);
         }
     }
     if (is_elf(whole.bytes)) {
-        if (is_bzimage(whole.bytes)) throw Error{Fault::malformed, fmt::format("{}: 202h is HdrS in an ELF file: it could be taken for a bzImage", what)};
+        if (is_bzimage(whole.bytes))
+            throw Error{Fault::malformed, fmt::format("{}: 202h is HdrS in an ELF file: it could be taken for a bzImage", what)};
         return whole;
     }
     if (!is_bzimage(whole.bytes))
-        throw Error{Fault::malformed, fmt::format("{}: neither an ELF file nor a Linux bzImage (no HdrS at 202h){}", what, whole.bytes.size() < setup_header_bytes ? ", and too short" : "")};
+        throw Error{Fault::malformed, fmt::format("{}: neither an ELF file nor a Linux bzImage (no HdrS at 202h){}", what,
+                                                  whole.bytes.size() < setup_header_bytes ? ", and too short" : "")};
     const std::uint16_t protocol = wire::le16<0>(wire::View<2>{whole.bytes.subspan(0x206, 2)});
     if (protocol < 0x0208) throw Error{Fault::malformed, fmt::format("{}: 206h boot protocol is {:04x}, want 0208 or later", what, protocol)};
     const std::uint64_t offset = (std::uint64_t{whole.bytes[0x1F1]} + 1) * 512 + le32_at(whole.bytes, 0x248), length = le32_at(whole.bytes, 0x24C);
     if (offset >= whole.bytes.size() || length > whole.bytes.size() - offset)
-        throw Error{Fault::malformed, fmt::format("{}: 248h payload of {} bytes at {:x}h is not inside the file's {} bytes", what, length, offset, whole.bytes.size())};
+        throw Error{Fault::malformed,
+                    fmt::format("{}: 248h payload of {} bytes at {:x}h is not inside the file's {} bytes", what, length, offset, whole.bytes.size())};
     return unpack_payload({.bytes = whole.bytes.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(length)),
                            .what = fmt::format("{}: payload at {:x}h", what, offset),
                            .limit_bytes = limit_bytes},

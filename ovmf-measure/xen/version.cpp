@@ -29,7 +29,10 @@ bool is_package_revision(std::string_view rest) {
 std::string_view name(XenGuestType type) { return type == XenGuestType::pvh ? "pvh" : "hvm"; }
 
 XenVersion XenVersion::parse(std::string_view text, std::string_view what) {
-    const auto refuse = [&] { return Error{Fault::usage, fmt::format("{} is {}, want the version of a release, such as 4.17.7", what, text.empty() ? "empty" : printable(text))}; };
+    const auto refuse = [&] {
+        return Error{Fault::usage,
+                     fmt::format("{} is {}, want the version of a release, such as 4.17.7", what, text.empty() ? "empty" : printable(text))};
+    };
     std::string_view rest = text;
     if (const auto colon = rest.find(':'); colon != std::string_view::npos && colon > 0 && colon < 6) // a package's epoch
         rest = rest.substr(rest.find_first_not_of("0123456789") == colon ? colon + 1 : 0);
@@ -51,14 +54,19 @@ std::string XenVersion::text() const { return fmt::format("{}.{}.{}", major, min
 
 XenRules xen_rules(XenVersion version, XenGuestType type) {
     const auto refuse = [&](std::string_view why, std::string_view hint) {
-        throw Error{Fault::usage, fmt::format("Xen {}: the initial image of a {} guest cannot be predicted: {}", version.text(), name(type), why), std::string{hint}};
+        throw Error{Fault::usage, fmt::format("Xen {}: the initial image of a {} guest cannot be predicted: {}", version.text(), name(type), why),
+                    std::string{hint}};
     };
     if (version < oldest) refuse("releases before 4.17 build it otherwise, and nobody has looked how", "use Xen 4.17 or newer");
     if (version.major > newest_release.major || (version.major == newest_release.major && version.minor > newest_release.minor))
-        refuse(fmt::format("it is newer than {}.{}, the newest release whose builder is known here", newest_release.major, newest_release.minor), "use a newer xen-sev");
+        refuse(fmt::format("it is newer than {}.{}, the newest release whose builder is known here", newest_release.major, newest_release.minor),
+               "use a newer xen-sev");
     const auto at_least = [&](unsigned minor, unsigned patch) { return version >= XenVersion{4, minor, patch}; };
     if (type == XenGuestType::pvh) {
-        const bool zeroed = version.minor == 17 ? version.patch >= 6 : version.minor == 18 ? version.patch >= 4 : version.minor == 19 ? version.patch >= 1 : true;
+        const bool zeroed = version.minor == 17   ? version.patch >= 6
+                            : version.minor == 18 ? version.patch >= 4
+                            : version.minor == 19 ? version.patch >= 1
+                                                  : true;
         if (!zeroed)
             refuse("its ACPI pages hold left-over bytes of the toolstack's heap (XSA-464)", "use 4.17.6, 4.18.4, 4.19.1 or newer");
     }

@@ -63,10 +63,13 @@ const XmlElement* XmlElement::child(std::string_view wanted) const {
     return found == children.end() ? nullptr : &*found;
 }
 
-std::size_t XmlElement::count(std::string_view wanted) const { return static_cast<std::size_t>(std::ranges::count(children, wanted, &XmlElement::name)); }
+std::size_t XmlElement::count(std::string_view wanted) const {
+    return static_cast<std::size_t>(std::ranges::count(children, wanted, &XmlElement::name));
+}
 
 XmlElement parse_xml(std::string_view text, std::string_view what, std::size_t limit_bytes) {
-    if (text.size() > limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", what, text.size(), limit_bytes)};
+    if (text.size() > limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", what, text.size(), limit_bytes)};
     const std::unique_ptr<XML_ParserStruct, void (*)(XML_Parser)> parser{XML_ParserCreate("UTF-8"), &XML_ParserFree};
     if (!parser) throw Error{Fault::system, "expat: no parser"};
     Builder builder;
@@ -86,7 +89,8 @@ XmlElement parse_xml(std::string_view text, std::string_view what, std::size_t l
     const XML_Status status = XML_Parse(parser.get(), text.data(), static_cast<int>(text.size()), XML_TRUE);
     if (status != XML_STATUS_OK || !builder.problem.empty()) {
         const char* own = XML_ErrorString(XML_GetErrorCode(parser.get()));
-        throw Error{Fault::malformed, fmt::format("{}: line {}: {}", what, XML_GetCurrentLineNumber(parser.get()), builder.problem.empty() ? own : builder.problem)};
+        throw Error{Fault::malformed,
+                    fmt::format("{}: line {}: {}", what, XML_GetCurrentLineNumber(parser.get()), builder.problem.empty() ? own : builder.problem)};
     }
     return std::move(builder.root);
 }

@@ -24,8 +24,8 @@ struct Options {
     std::size_t max_guests = 1024; // guest contexts; beyond that RESOURCE_LIMIT
     /// With false the plaintext stays where it is (a measured launch of a guest whose memory nobody can encrypt); secrets and debug reads follow.
     bool encrypt_memory = true;
-    /// For a machine whose memory controller has no keys (QEMU's software emulation), so that its guests can run: LAUNCH_FINISH decrypts what the launch
-    /// has encrypted, and from then on the guest's memory is plain to everybody. Launch digest, measurement and secrets are as ever.
+    /// For a machine whose memory controller has no keys (QEMU's software emulation), so that its guests can run: LAUNCH_FINISH decrypts what the
+    /// launch has encrypted, and from then on the guest's memory is plain to everybody. Launch digest, measurement and secrets are as ever.
     bool plain_after_finish = false;
 };
 

@@ -54,7 +54,8 @@ void MailboxServer::accept_one() {
     attend_all();
     if (client_) {
         options_.log("a second machine tried to connect, and was turned away");
-        static_cast<void>(send_frame(socket, {.kind = MailboxFrame::Kind::refused, .number = MailboxFrame::Refusal::busy}, std::chrono::milliseconds{0}));
+        static_cast<void>(
+            send_frame(socket, {.kind = MailboxFrame::Kind::refused, .number = MailboxFrame::Refusal::busy}, std::chrono::milliseconds{0}));
         return;
     }
     client_ = std::make_unique<Client>(std::move(socket), emulator_, options_);

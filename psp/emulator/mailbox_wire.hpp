@@ -4,8 +4,8 @@
 
 namespace sev::psp::emulator {
 
-/// What a virtual machine's PSP device and `sev-emulator serve --mailbox` say to each other, over a Unix stream socket: frames of 28h bytes, both ways,
-/// little-endian; what a kind does not use is 0. The commands' buffers do not travel: both ends share the machine's RAM.
+/// What a virtual machine's PSP device and `sev-emulator serve --mailbox` say to each other, over a Unix stream socket: frames of 28h bytes, both
+/// ways, little-endian; what a kind does not use is 0. The commands' buffers do not travel: both ends share the machine's RAM.
 ///
 ///   machine → emulator                                            emulator → machine
 ///   hello: RAM below 4 GiB, start and size of the rest            welcome, or refused and the end

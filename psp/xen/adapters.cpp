@@ -23,7 +23,8 @@ static_assert(wire_format::prepare_size == wire_format::area_size, "operations 1
 AttestationReport report_with(wire::View<AttestationReport::wire_size> bytes, const Mnonce& mnonce) {
     AttestationReport report = AttestationReport::parse(bytes);
     if (report.mnonce != mnonce)
-        throw Error{Fault::malformed, fmt::format("attestation report: 00h MNONCE is {}, want the one asked for, {}", hex(report.mnonce), hex(mnonce))};
+        throw Error{Fault::malformed,
+                    fmt::format("attestation report: 00h MNONCE is {}, want the one asked for, {}", hex(report.mnonce), hex(mnonce))};
     return report;
 }
 
@@ -31,7 +32,8 @@ AttestationReport report_with(wire::View<AttestationReport::wire_size> bytes, co
 
 void RfcCoco::lacks(Operation operation) const {
     throw Error{Fault::usage,
-                fmt::format("coco operation {} ({}): layout {} does not have it", static_cast<std::uint32_t>(operation), wire_format::name(operation), name(layout())),
+                fmt::format("coco operation {} ({}): layout {} does not have it", static_cast<std::uint32_t>(operation), wire_format::name(operation),
+                            name(layout())),
                 "guests of this Xen can be encrypted, and not attested: level L3"};
 }
 

@@ -12,7 +12,8 @@ struct LayoutName {
     Layout layout;
     std::string_view name;
 };
-constexpr std::array layouts{LayoutName{Layout::rfc_2025_05, "rfc-2025-05"}, LayoutName{Layout::vates_a, "vates-a"}, LayoutName{Layout::vates_b, "vates-b"}};
+constexpr std::array layouts{LayoutName{Layout::rfc_2025_05, "rfc-2025-05"}, LayoutName{Layout::vates_a, "vates-a"},
+                             LayoutName{Layout::vates_b, "vates-b"}};
 
 constexpr std::uint32_t flag_supported = 1U << 0, flag_unsafe = 1U << 1, flag_owned = 1U << 31;
 

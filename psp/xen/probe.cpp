@@ -57,12 +57,16 @@ Found layout_of(CocoCalls& calls, std::size_t status_bytes, std::optional<Layout
         return {Layout::rfc_2025_05, {}};
     }
     if (status_bytes == CocoStatus::vates_size && has_reports) {
-        if (!named) return {std::nullopt, "the coco hypercall is that of Vates' branch, whose layouts vates-a and vates-b cannot be told apart from here: name one"};
-        if (*named == Layout::rfc_2025_05) return {std::nullopt, "the coco hypercall is that of Vates' branch, and the host's configuration names rfc-2025-05"};
+        if (!named)
+            return {std::nullopt,
+                    "the coco hypercall is that of Vates' branch, whose layouts vates-a and vates-b cannot be told apart from here: name one"};
+        if (*named == Layout::rfc_2025_05)
+            return {std::nullopt, "the coco hypercall is that of Vates' branch, and the host's configuration names rfc-2025-05"};
         return {named, {}};
     }
-    return {std::nullopt, fmt::format("the coco hypercall has an unknown layout: a status of {} bytes {} reports; known are 24 without and 28 with reports",
-                                      status_bytes, has_reports ? "with" : "without")};
+    return {std::nullopt,
+            fmt::format("the coco hypercall has an unknown layout: a status of {} bytes {} reports; known are 24 without and 28 with reports",
+                        status_bytes, has_reports ? "with" : "without")};
 }
 
 } // namespace

@@ -37,7 +37,9 @@ struct CloseLibrary {
 class Library {
 public:
     Library() : handle_{::dlopen(library, RTLD_NOW | RTLD_LOCAL)} {
-        if (!handle_) throw Error{Fault::system, fmt::format("{} cannot be loaded: this is no Xen host, or the package is missing", library), "Debian: libxencall1; it comes with Xen's utilities"};
+        if (!handle_)
+            throw Error{Fault::system, fmt::format("{} cannot be loaded: this is no Xen host, or the package is missing", library),
+                        "Debian: libxencall1; it comes with Xen's utilities"};
         load(open, "xencall_open");
         load(close, "xencall_close");
         load(call2, "xencall2");
@@ -66,7 +68,8 @@ public:
         errno = 0;
         handle_ = library_.open(&silent, 0);
         if (!handle_)
-            throw Error{Fault::system, fmt::format("/dev/xen/hypercall: {}", std::strerror(errno != 0 ? errno : EIO)), "this needs dom0 of a Xen host, and root"};
+            throw Error{Fault::system, fmt::format("/dev/xen/hypercall: {}", std::strerror(errno != 0 ? errno : EIO)),
+                        "this needs dom0 of a Xen host, and root"};
     }
     XenCalls(const XenCalls&) = delete;
     XenCalls& operator=(const XenCalls&) = delete;
@@ -93,7 +96,8 @@ private:
     /// Memory that the hypervisor can reach, with a copy of the caller's bytes.
     class Buffer {
     public:
-        Buffer(XenCalls& owner, ByteView bytes) : owner_{&owner}, size_bytes_{bytes.size()}, memory_{owner.library_.allocate(owner.handle_, std::max<std::size_t>(bytes.size(), 1))} {
+        Buffer(XenCalls& owner, ByteView bytes)
+            : owner_{&owner}, size_bytes_{bytes.size()}, memory_{owner.library_.allocate(owner.handle_, std::max<std::size_t>(bytes.size(), 1))} {
             if (!memory_) throw Error{Fault::system, fmt::format("hypercall buffer of {} bytes: {}", bytes.size(), std::strerror(errno))};
             std::memcpy(memory_, bytes.data(), bytes.size());
         }

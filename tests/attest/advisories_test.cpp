@@ -8,8 +8,16 @@ using namespace sev::attest;
 namespace {
 
 json::Value one(json::Value applies) {
-    return {{"format", "xen-sev/advisories"}, {"version", 1U}, {"revised", "2026-01-01"},
-            {"advisories", json::Value::array({{{"id", "A"}, {"title", "t"}, {"severity", "fail"}, {"applies", std::move(applies)}, {"text", "x"}, {"remedy", "r"}, {"source", "s"}}})}};
+    return {{"format", "xen-sev/advisories"},
+            {"version", 1U},
+            {"revised", "2026-01-01"},
+            {"advisories", json::Value::array({{{"id", "A"},
+                                                {"title", "t"},
+                                                {"severity", "fail"},
+                                                {"applies", std::move(applies)},
+                                                {"text", "x"},
+                                                {"remedy", "r"},
+                                                {"source", "s"}}})}};
 }
 bool applies_to(json::Value predicate, const AdvisorySubject& subject) {
     return applies(Advisories::from_json(one(std::move(predicate)), "a").list.at(0), subject);
@@ -22,7 +30,8 @@ TEST_CASE("advisories: the built-in list is the data file") {
     const auto file = read_message<Advisories>(text, "file");
     CHECK(file == builtin_advisories());
     CHECK(file.to_json() == json::parse(text, "file"));
-    for (const char* id : {"CVE-2019-9836", "CEK-EXTRACTION-2019", "CEK-GLITCH-2021", "CVE-2021-26311", "CVE-2020-12967", "REGISTERS-READABLE"}) CHECK(file.find(id));
+    for (const char* id : {"CVE-2019-9836", "CEK-EXTRACTION-2019", "CEK-GLITCH-2021", "CVE-2021-26311", "CVE-2020-12967", "REGISTERS-READABLE"})
+        CHECK(file.find(id));
     CHECK_FALSE(file.find("CVE-0"));
     for (const Advisory& advisory : file.list)
         for (const std::string* part : {&advisory.title, &advisory.text, &advisory.remedy, &advisory.source}) CHECK_FALSE(part->empty());
@@ -31,7 +40,8 @@ TEST_CASE("advisories: the built-in list is the data file") {
 TEST_CASE("advisories: which apply to which launch") {
     const auto ids = [](psp::Product product, psp::Build build, std::uint32_t policy, bool emulated) {
         std::string out;
-        for (const AdvisoryFinding& finding : evaluate(builtin_advisories(), {.product = product, .build = build, .policy = {policy}, .emulated = emulated}, {"CVE-2019-9836"}))
+        for (const AdvisoryFinding& finding :
+             evaluate(builtin_advisories(), {.product = product, .build = build, .policy = {policy}, .emulated = emulated}, {"CVE-2019-9836"}))
             out += fmt::format("{}{}{} ", finding.id, finding.severity == Severity::fail ? "!" : "", finding.accepted ? "+" : "");
         return out;
     };
@@ -39,7 +49,8 @@ TEST_CASE("advisories: which apply to which launch") {
     CHECK(ids(psp::Product::naples, b48, 5, false) == "CEK-EXTRACTION-2019 CEK-GLITCH-2021 CVE-2021-26311 CVE-2020-12967 ");
     CHECK(ids(psp::Product::naples, b22, 5, false) == "CEK-EXTRACTION-2019 CEK-GLITCH-2021 CVE-2021-26311 CVE-2020-12967 ");
     CHECK(ids(psp::Product::naples, b21, 5, false) == "CVE-2019-9836!+ CEK-EXTRACTION-2019 CEK-GLITCH-2021 CVE-2021-26311 CVE-2020-12967 ");
-    CHECK(ids(psp::Product::rome, {.major = 0, .minor = 24, .build = 0}, 1, false) == "CEK-GLITCH-2021 CVE-2021-26311 CVE-2020-12967 REGISTERS-READABLE ");
+    CHECK(ids(psp::Product::rome, {.major = 0, .minor = 24, .build = 0}, 1, false) ==
+          "CEK-GLITCH-2021 CVE-2021-26311 CVE-2020-12967 REGISTERS-READABLE ");
     CHECK(ids(psp::Product::genoa, {.major = 1, .minor = 55, .build = 0}, 4, true) == "CVE-2021-26311 CVE-2020-12967 DEBUG-ALLOWED! EMULATED-PSP ");
 }
 

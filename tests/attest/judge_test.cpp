@@ -15,7 +15,8 @@ using sev::test::FixtureLaunch;
 static_assert(!std::is_default_constructible_v<TrustedVerdict>);
 static_assert(!std::is_copy_constructible_v<TrustedVerdict> && !std::is_copy_assignable_v<TrustedVerdict>);
 static_assert(!std::is_constructible_v<TrustedVerdict, Verdict>);
-static_assert(!std::is_constructible_v<TrustedVerdict, Verdict, SessionFacts, psp::TransportKeys, psp::ApiVersion, Digest, std::optional<measure::Area>>);
+static_assert(
+    !std::is_constructible_v<TrustedVerdict, Verdict, SessionFacts, psp::TransportKeys, psp::ApiVersion, Digest, std::optional<measure::Area>>);
 static_assert(!std::is_aggregate_v<TrustedVerdict>);
 static_assert(!std::is_invocable_v<decltype(&seal), const Verdict&, const SecretPlace&, ByteView>);
 // A session is spent by being judged: it can only be moved there.
@@ -153,7 +154,8 @@ TEST_CASE("judge: bytes that are no chain are a failed check, and every missing 
     REQUIRE(format);
     CHECK_FALSE(format->passed);
     CHECK(format->detail.starts_with("certificate chain: 100 bytes, want "));
-    for (const char* name : {"chain.ark.present", "chain.ask.present", "chain.cek.present", "chain.pek.present", "chain.pdh.present", "session.pdh", "platform.chip"}) {
+    for (const char* name :
+         {"chain.ark.present", "chain.ask.present", "chain.cek.present", "chain.pek.present", "chain.pdh.present", "session.pdh", "platform.chip"}) {
         CAPTURE(name);
         const psp::Check* check = test::find_check(verdict.checks, name);
         REQUIRE(check);
@@ -239,7 +241,8 @@ TEST_CASE("judge: no key and no expected MEASURE in what is said") {
     const std::string right = hex(measurement.measure);
     measurement.measure[0] ^= 1;
     const std::string said = launch.judge().verdict.to_json().dump();
-    for (const std::string& secret : {hex(launch.tek), hex(launch.tik), right, base64(launch.tek), base64(launch.tik)}) CHECK(said.find(secret) == std::string::npos);
+    for (const std::string& secret : {hex(launch.tek), hex(launch.tik), right, base64(launch.tek), base64(launch.tik)})
+        CHECK(said.find(secret) == std::string::npos);
 }
 
 TEST_CASE("judge_platform: the platform before there is a session") {

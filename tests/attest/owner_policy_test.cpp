@@ -95,7 +95,8 @@ TEST_CASE("policy file: a wrong type anywhere is refused") {
         pointers_of(whole, "", objects, all);
         for (const std::string& pointer : all) {
             CAPTURE(pointer);
-            for (const json::Value& wrong : {json::Value(nullptr), json::Value(-1), json::Value(1.5), json::Value("\x01"), json::Value::array({json::Value::array()})}) {
+            for (const json::Value& wrong :
+                 {json::Value(nullptr), json::Value(-1), json::Value(1.5), json::Value("\x01"), json::Value::array({json::Value::array()})}) {
                 json::Value policy = whole;
                 policy[at(pointer)] = wrong;
                 CAPTURE(wrong.dump());
@@ -106,8 +107,15 @@ TEST_CASE("policy file: a wrong type anywhere is refused") {
 }
 
 TEST_CASE("policy file: every key must be there, but for those that have a safe default") {
-    const std::vector<std::string> optional{"/accepted_advisories", "/secrets", "/secrets/0/when", "/secrets/0/when/references", "/secrets/0/when/level", "/chips/0/id",
-                                            "/references/0/image/parts/0/gpa", "/references/0/image/parts/1/gpa", "/references/0/image/parts/1/length"};
+    const std::vector<std::string> optional{"/accepted_advisories",
+                                            "/secrets",
+                                            "/secrets/0/when",
+                                            "/secrets/0/when/references",
+                                            "/secrets/0/when/level",
+                                            "/chips/0/id",
+                                            "/references/0/image/parts/0/gpa",
+                                            "/references/0/image/parts/1/gpa",
+                                            "/references/0/image/parts/1/length"};
     std::vector<std::string> objects, all;
     pointers_of(good(), "", objects, all);
     for (const std::string& pointer : all) {
@@ -175,7 +183,9 @@ TEST_CASE("policy file: what makes no sense is refused, with the place and what 
     again["name"] = "other";
     refused("/secrets/1", again, "stands twice");
     refused("/accepted_advisories", {"A", "A"}, "\"A\" stands twice");
-    const auto qemu = [](const json::Value& recipe, const char* message) { refused("/references/0", {{"name", "fixture image"}, {"qemu", recipe}}, message); };
+    const auto qemu = [](const json::Value& recipe, const char* message) {
+        refused("/references/0", {{"name", "fixture image"}, {"qemu", recipe}}, message);
+    };
     qemu({{"firmware", "f"}, {"initrd", "i"}}, "initrd is there, but kernel is not");
     qemu({{"firmware", "f"}, {"cmdline", "c"}}, "cmdline is there, but kernel is not");
     qemu({{"firmware", "f"}, {"vcpus", 0U}, {"vmsa_profile", "krun"}}, "vcpus is 0, want 1 … 4096");
@@ -192,7 +202,8 @@ TEST_CASE("policy file: limits") {
     json::Value many = json::Value::array();
     for (std::size_t i = 0; i <= OwnerPolicy::list_limit; ++i) many.push_back(fmt::format("id {}", i));
     refused("/accepted_advisories", many, "has 1025 elements, more than the limit of 1024");
-    CHECK_THROWS_WITH_AS(OwnerPolicy::parse(std::string(OwnerPolicy::limit_bytes + 1, ' '), "p", ""), doctest::Contains("more than the limit of 1048576"), Error);
+    CHECK_THROWS_WITH_AS(OwnerPolicy::parse(std::string(OwnerPolicy::limit_bytes + 1, ' '), "p", ""),
+                         doctest::Contains("more than the limit of 1048576"), Error);
     CHECK_THROWS_AS(OwnerPolicy::load("tests/fixtures/attest/absent.json"), Error);
     CHECK_THROWS_AS(OwnerPolicy::load("tests/fixtures/attest"), Error);
 }
@@ -235,7 +246,9 @@ TEST_CASE("lint: what is weaker than it may seem is said") {
     warned("secrets-unreachable", [](auto& p) { p.evidence = {EvidenceKind::report}; });
     warned("reference-without-vmsas", [](auto& p) { p.required_bits = psp::Policy::es; });
     warned("reference-with-vmsas", [](auto& p) { std::get<ImageRecipe>(p.references.at(0).value).vcpus = 1; });
-    warned("kernel-unmeasured", [](auto& p) { p.references.at(0).value = QemuRecipe{.firmware = "f", .kernel = {}, .initrd = {}, .cmdline = {}, .vmsa_profile = {}, .cpu = {}}; });
+    warned("kernel-unmeasured", [](auto& p) {
+        p.references.at(0).value = QemuRecipe{.firmware = "f", .kernel = {}, .initrd = {}, .cmdline = {}, .vmsa_profile = {}, .cpu = {}};
+    });
     warned("secret-never", [](auto& p) { p.secrets.at(0).references = std::vector<std::string>{}; });
     warned("advisory-unknown", [](auto& p) { p.accepted_advisories = {"CVE-0"}; });
     warned("advisory-accepted", [](auto& p) { p.accepted_advisories = {"CVE-2019-9836"}; });
@@ -253,7 +266,8 @@ TEST_CASE("diff and show") {
     CHECK(differences.at(1) == PolicyDifference{.path = "/level", .left = "1", .right = "0"});
     CHECK(differences.at(2) == PolicyDifference{.path = "/accepted_advisories/0", .left = std::nullopt, .right = "\"CVE-2019-9836\""});
     const std::string text = show(left);
-    for (const char* part : {"fixture root", "EMULATED", "fixture chip", "0.17.22", "NODBG", "L1", "measurement", "fixture image", "one.bin", "disk key"}) {
+    for (const char* part :
+         {"fixture root", "EMULATED", "fixture chip", "0.17.22", "NODBG", "L1", "measurement", "fixture image", "one.bin", "disk key"}) {
         CAPTURE(part);
         CHECK(text.find(part) != std::string::npos);
     }

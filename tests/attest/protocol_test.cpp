@@ -30,7 +30,8 @@ void exercise(const json::Value& good, const std::vector<std::string>& optional)
     CHECK(read_message<Message>(text, "m") == read(good));
     for (std::size_t length = 0; length + 1 < text.size(); length += 1 + text.size() / 300)
         CHECK_THROWS_AS(read_message<Message>(std::string_view{text}.substr(0, length), "m"), Error);
-    CHECK_THROWS_WITH_AS(read_message<Message>(text + std::string(Message::limit_bytes, ' '), "m"), doctest::Contains("more than the limit of"), Error);
+    CHECK_THROWS_WITH_AS(read_message<Message>(text + std::string(Message::limit_bytes, ' '), "m"), doctest::Contains("more than the limit of"),
+                         Error);
     CHECK_THROWS_AS(read(json::Value::array()), Error);
     std::vector<std::string> objects;
     objects_of(good, "", objects);
@@ -51,7 +52,8 @@ void exercise(const json::Value& good, const std::vector<std::string>& optional)
             at(missing, pointer).erase(key);
             if (std::ranges::find(optional, key) == optional.end()) CHECK_THROWS_WITH_AS(read(missing), doctest::Contains(key.c_str()), Error);
             else CHECK_NOTHROW(read(missing));
-            for (const json::Value& wrong : {json::Value(nullptr), json::Value(-1), json::Value(1.5), json::Value("\x01"), json::Value::array({json::Value::array()})}) {
+            for (const json::Value& wrong :
+                 {json::Value(nullptr), json::Value(-1), json::Value(1.5), json::Value("\x01"), json::Value::array({json::Value::array()})}) {
                 json::Value bad = good;
                 at(bad, pointer)[key] = wrong;
                 CAPTURE(wrong.dump());
@@ -79,7 +81,8 @@ TEST_CASE("messages: made by Python, read, and written the same; everything stra
     exercise<SessionOffer>(bundle.at("offer"), {});
     exercise<LaunchEvidence>(bundle.at("launch"), {"descriptor", "gpa", "source"});
     exercise<LaunchEvidence>(seed("protocol_messages", "report"), {});
-    exercise<LaunchDescriptor>(seed("launch_descriptor", "all-fields"), {"gpa", "source", "vcpus", "vmsa_profile", "page_order", "xen_version", "toolstack_version"});
+    exercise<LaunchDescriptor>(seed("launch_descriptor", "all-fields"),
+                               {"gpa", "source", "vcpus", "vmsa_profile", "page_order", "xen_version", "toolstack_version"});
     exercise<Verdict>(seed("protocol_messages", "verdict"), {"root", "reference"});
     exercise<SecretPacketMessage>(seed("protocol_messages", "packet"), {"gpa"});
     exercise<Bundle>(bundle, {"chip_id", "descriptor", "gpa", "source"});
@@ -132,7 +135,8 @@ TEST_CASE("launch descriptor: limits") {
         descriptor["vcpus"] = vcpus;
         CHECK_THROWS_AS(LaunchDescriptor::from_json(descriptor, "m"), Error);
     }
-    for (const GuestKind kind : {GuestKind::qemu, GuestKind::xen_pvh, GuestKind::xen_hvm, GuestKind::ovmf_pvh, GuestKind::image}) CHECK(guest_kind_named(name(kind)) == kind);
+    for (const GuestKind kind : {GuestKind::qemu, GuestKind::xen_pvh, GuestKind::xen_hvm, GuestKind::ovmf_pvh, GuestKind::image})
+        CHECK(guest_kind_named(name(kind)) == kind);
     CHECK_FALSE(guest_kind_named("xen-pv").has_value());
 }
 
@@ -158,7 +162,8 @@ TEST_CASE("render: every line fits, every check is there, the answer is last") {
         for (const std::size_t columns : {40U, 80U, 200U}) {
             const std::string text = render(verdict, columns);
             CHECK(text.ends_with(good ? "\nTRUSTED\n" : "\nNOT TRUSTED\n"));
-            for (const psp::Check& check : verdict.checks) CHECK(text.find(fmt::format("{}  {}", check.passed ? "pass" : "FAIL", check.check)) != std::string::npos);
+            for (const psp::Check& check : verdict.checks)
+                CHECK(text.find(fmt::format("{}  {}", check.passed ? "pass" : "FAIL", check.check)) != std::string::npos);
             for (std::size_t from = 0; from < text.size();) {
                 const std::size_t end = text.find('\n', from);
                 const auto line = std::string_view{text}.substr(from, end - from);
@@ -186,7 +191,8 @@ TEST_CASE("render: failures alone still show every failure, the counts, and the 
     const std::string text = render(bad, 80, Detail::failures);
     CHECK(text.ends_with("\nNOT TRUSTED\n"));
     for (const psp::Check& check : bad.checks) CHECK((text.find("FAIL  " + check.check) != std::string::npos) == !check.passed);
-    CHECK(render(Verdict{}, 80, Detail::failures) == "pass  0 of 0 checks\nlevel L0: no launch on a platform; digests and an emulated PSP\nNOT TRUSTED\n");
+    CHECK(render(Verdict{}, 80, Detail::failures) ==
+          "pass  0 of 0 checks\nlevel L0: no launch on a platform; digests and an emulated PSP\nNOT TRUSTED\n");
 }
 
 TEST_CASE("times: the same as Python's, and only this form") {
@@ -195,9 +201,9 @@ TEST_CASE("times: the same as Python's, and only this form") {
         CHECK(text(time) == one.at(1).get<std::string>());
         CHECK(parse_time(one.at(1).get<std::string>(), "t") == time);
     }
-    for (const char* bad : {"", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
-                            "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:60Z", "2026-01-01 00:00:00Z", "2026-1-01T00:00:00ZZ",
-                            "-026-01-01T00:00:00Z"})
+    for (const char* bad : {"", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z",
+                            "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:60Z",
+                            "2026-01-01 00:00:00Z", "2026-1-01T00:00:00ZZ", "-026-01-01T00:00:00Z"})
         CHECK_THROWS_AS(parse_time(bad, "t"), Error);
     CHECK_THROWS_WITH_AS(parse_time("now", "policy: not_after"), "policy: not_after: time is \"now\", want YYYY-MM-DDThh:mm:ssZ", Error);
 }
@@ -205,7 +211,8 @@ TEST_CASE("times: the same as Python's, and only this form") {
 TEST_CASE("names: printable ASCII, 1 to 128 bytes") {
     CHECK(checked_name("a b", "n") == "a b");
     CHECK(checked_name(std::string(128, 'a'), "n").size() == 128);
-    for (const std::string& bad : {std::string{}, std::string(129, 'a'), std::string{" a"}, std::string{"a "}, std::string{"a\n"}, std::string{"ä"}, std::string(1, '\0')})
+    for (const std::string& bad :
+         {std::string{}, std::string(129, 'a'), std::string{" a"}, std::string{"a "}, std::string{"a\n"}, std::string{"ä"}, std::string(1, '\0')})
         CHECK_THROWS_AS(checked_name(bad, "n"), Error);
 }
 

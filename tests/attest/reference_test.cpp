@@ -107,7 +107,8 @@ TEST_CASE("references: what cannot be computed is named") {
 TEST_CASE("explain_difference: each field of a region, missing and surplus regions") {
     const Reference reference{.name = "r",
                               .digest = {},
-                              .regions = {{.label = "a", .gpa = psp::Gpa{16}, .length_bytes = 16, .sha256 = {}, .source = {}}, {.label = "b", .gpa = {}, .length_bytes = 32, .sha256 = {}, .source = {}}},
+                              .regions = {{.label = "a", .gpa = psp::Gpa{16}, .length_bytes = 16, .sha256 = {}, .source = {}},
+                                          {.label = "b", .gpa = {}, .length_bytes = 32, .sha256 = {}, .source = {}}},
                               .secret_block = {},
                               .uncovered = {}};
     LaunchDescriptor same;

@@ -23,7 +23,8 @@ std::vector<SecretFile> files(std::initializer_list<std::pair<std::string, std::
 Bytes opened(const SecretPacketMessage& packet, const FixtureLaunch& launch) {
     const auto header = psp::PacketHeader::parse(wire::view(packet.header));
     const auto& measure = std::get<psp::LaunchMeasurement>(launch.bundle.launch.proof).measure;
-    CHECK(psp::secret_packet_mac(psp::Tik{launch.tik}, launch.bundle.launch.build.api(), header.flags, header.iv, packet.data, measure) == header.mac);
+    CHECK(psp::secret_packet_mac(psp::Tik{launch.tik}, launch.bundle.launch.build.api(), header.flags, header.iv, packet.data, measure) ==
+          header.mac);
     Bytes plain(packet.data.size());
     aes128_ctr(launch.tek, header.iv, packet.data, plain);
     return plain;
@@ -34,7 +35,8 @@ Bytes opened(const SecretPacketMessage& packet, const FixtureLaunch& launch) {
 TEST_CASE("secret table: equal to an independent implementation's, both ways") {
     for (const json::Value& answer : test::answers().at("tables")) {
         std::vector<SecretEntry> entries;
-        for (const json::Value& one : answer.at("entries")) entries.push_back(entry(one.at(0).get<std::string>(), try_unhex(one.at(1).get<std::string>()).value()));
+        for (const json::Value& one : answer.at("entries"))
+            entries.push_back(entry(one.at(0).get<std::string>(), try_unhex(one.at(1).get<std::string>()).value()));
         const Bytes want = test::bytes_of(answer, "table");
         const SecretBytes made = build_secret_table(entries);
         CHECK(hex(made.reveal()) == hex(want));
@@ -113,7 +115,8 @@ TEST_CASE("secret archive: bad names and sizes") {
     CHECK_THROWS_WITH_AS(build_secret_archive({}), "secret archive: no file, want at least one", Error);
     CHECK_THROWS_WITH_AS(build_secret_archive(files({{"a", "x"}, {"a", "y"}})), "secret archive: file \"a\" stands twice", Error);
     CHECK_THROWS_WITH_AS(build_secret_archive(files({{"a", "x"}, {"a/b", "y"}})), "secret archive: \"a\" is a file and a folder", Error);
-    CHECK_THROWS_WITH_AS(build_secret_archive(files({{"a", std::string(1U << 20, 'x')}})), "secret archive: more than the limit of 1048576 bytes", Error);
+    CHECK_THROWS_WITH_AS(build_secret_archive(files({{"a", std::string(1U << 20, 'x')}})), "secret archive: more than the limit of 1048576 bytes",
+                         Error);
 }
 
 TEST_CASE("seal_for_measurement: equal to an independent implementation's, before and after API 0.17") {
@@ -121,8 +124,9 @@ TEST_CASE("seal_for_measurement: equal to an independent implementation's, befor
         const std::string api = test::string_of(answer, "api");
         CAPTURE(api);
         const psp::Build build = psp::Build::parse(api + ".0", "api");
-        const SealedPacket packet = seal_for_measurement(test::key_of<psp::Tek>(answer, "tek"), test::key_of<psp::Tik>(answer, "tik"), build.api(), test::hex_of<32>(answer, "measure"),
-                                                         test::bytes_of(answer, "plaintext"), test::hex_of<16>(answer, "iv"));
+        const SealedPacket packet =
+            seal_for_measurement(test::key_of<psp::Tek>(answer, "tek"), test::key_of<psp::Tik>(answer, "tik"), build.api(),
+                                 test::hex_of<32>(answer, "measure"), test::bytes_of(answer, "plaintext"), test::hex_of<16>(answer, "iv"));
         CHECK(hex(packet.header.serialize()) == test::string_of(answer, "header"));
         CHECK(hex(packet.data) == test::string_of(answer, "data"));
     }
@@ -134,7 +138,8 @@ TEST_CASE("seal: sizes, a fresh IV each time, and a trusted verdict that was mov
     REQUIRE(judgement.trusted.has_value());
     const SecretPlace place{.slot = "efi", .offset_bytes = 0, .gpa = {}};
     for (const std::size_t size : {0U, 1U, 15U, 17U, 0x4010U})
-        CHECK_THROWS_WITH_AS(seal(*judgement.trusted, place, Bytes(size)), fmt::format("secret packet: {} bytes, want a multiple of 16 from 16 to 16384", size).c_str(), Error);
+        CHECK_THROWS_WITH_AS(seal(*judgement.trusted, place, Bytes(size)),
+                             fmt::format("secret packet: {} bytes, want a multiple of 16 from 16 to 16384", size).c_str(), Error);
     const SecretPacketMessage one = seal(*judgement.trusted, place, Bytes(0x4000)), two = seal(*judgement.trusted, place, Bytes(0x4000));
     CHECK(one.header != two.header);
     CHECK(one.data != two.data);
@@ -188,7 +193,8 @@ TEST_CASE("release_secrets: credentials become the content of an SMBIOS slot, in
     content.insert(content.end(), rest.begin(), rest.end());
     CHECK(as_text(content).substr(9, 38) == "io.systemd.credential.binary:disk.key=");
     launch.policy.secrets.at(0).target = SmbiosTarget{.credential = "disk.key", .slot_bytes = 64};
-    CHECK_THROWS_WITH_AS(release_secrets(*launch.judge().trusted, launch.policy), "SMBIOS secret: needs a slot of 96 bytes, and this one has 64", Error);
+    CHECK_THROWS_WITH_AS(release_secrets(*launch.judge().trusted, launch.policy), "SMBIOS secret: needs a slot of 96 bytes, and this one has 64",
+                         Error);
 }
 
 TEST_CASE("release_secrets: each condition holds a secret back by itself") {
@@ -221,7 +227,8 @@ TEST_CASE("release_secrets: each condition holds a secret back by itself") {
 TEST_CASE("release_secrets: a table larger than the firmware's block, an empty and an unreadable secret: no packet leaves") {
     FixtureLaunch launch;
     launch.references.at(0).secret_block = measure::Area{.base = 0x810000, .size_bytes = 64};
-    CHECK_THROWS_WITH_AS(release_secrets(*launch.judge().trusted, launch.policy), "secret table: 80 bytes, and the firmware's secret block holds 64", Error);
+    CHECK_THROWS_WITH_AS(release_secrets(*launch.judge().trusted, launch.policy), "secret table: 80 bytes, and the firmware's secret block holds 64",
+                         Error);
     launch.references.at(0).secret_block = measure::Area{.base = 0x810000, .size_bytes = 80};
     CHECK(release_secrets(*launch.judge().trusted, launch.policy).at(0).gpa == psp::Gpa{0x810000});
     const test::TemporaryDirectory directory;

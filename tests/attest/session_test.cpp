@@ -14,8 +14,8 @@ concept Printable = requires(std::ostream& out, const T& value) { out << value; 
 template <class T>
 concept HasJson = requires(const T& value) { value.to_json(); };
 template <class T>
-constexpr bool secretive = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> && std::is_nothrow_move_constructible_v<T> && !std::equality_comparable<T> &&
-                           !Printable<T> && !HasJson<T>;
+constexpr bool secretive = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> && std::is_nothrow_move_constructible_v<T> &&
+                           !std::equality_comparable<T> && !Printable<T> && !HasJson<T>;
 static_assert(secretive<Session>);
 static_assert(secretive<psp::Tek> && secretive<psp::Tik> && secretive<psp::TransportKeys>);
 static_assert(secretive<SecretEntry> && secretive<SecretFile>);

@@ -60,7 +60,8 @@ struct FixtureLaunch {
     /// Makes the MEASURE anew, as firmware would after a change of policy, build or digest.
     void measure_again() {
         auto& measurement = std::get<psp::LaunchMeasurement>(bundle.launch.proof);
-        measurement.measure = psp::expected_measurement(psp::Tik{tik}, bundle.launch.build, facts.policy, references.at(0).digest, measurement.mnonce);
+        measurement.measure =
+            psp::expected_measurement(psp::Tik{tik}, bundle.launch.build, facts.policy, references.at(0).digest, measurement.mnonce);
     }
     void set_build(psp::Build build) { bundle.launch.build = bundle.platform.status.build = build; }
     void set_guest_policy(std::uint32_t value) {

@@ -29,7 +29,8 @@ TEST_CASE("vectors: sessions towards a Naples PDH and a stand-in, GODH and blob 
                                                          .id = {},
                                                          .report_nonce = {}});
         CHECK(hex(made.offer.session) == test::string_of(answer.at("expected"), "session_blob_hex"));
-        CHECK(hex(made.offer.godh) == hex(read_file(test::vector_file(fmt::format("session/{}", test::string_of(answer, "godh_cert"))).value(), 4096)));
+        CHECK(hex(made.offer.godh) ==
+              hex(read_file(test::vector_file(fmt::format("session/{}", test::string_of(answer, "godh_cert"))).value(), 4096)));
     }
 }
 
@@ -43,11 +44,13 @@ TEST_CASE("vectors: sevctl's secret tables and packets, header and payload byte 
     for (const json::Value& one : answer.at("cases")) {
         std::vector<SecretEntry> entries;
         for (const json::Value& entry : one.at("entries"))
-            entries.push_back({.guid = measure::Guid::parse(test::string_of(entry, "guid")).value(), .data = SecretBytes{as_bytes(test::string_of(entry, "data_ascii"))}});
+            entries.push_back({.guid = measure::Guid::parse(test::string_of(entry, "guid")).value(),
+                               .data = SecretBytes{as_bytes(test::string_of(entry, "data_ascii"))}});
         const SecretBytes table = build_secret_table(entries);
         if (one.contains("plaintext_table_hex")) CHECK(hex(table.reveal()) == test::string_of(one, "plaintext_table_hex"));
-        const SealedPacket packet = seal_for_measurement(test::key_of<psp::Tek>(answer, "tek_hex"), test::key_of<psp::Tik>(answer, "tik_hex"), {.major = 0, .minor = 17},
-                                                         measurement.measure, table.reveal(), wire::bytes<0, 16>(wire::exactly<16>(iv, "iv")));
+        const SealedPacket packet =
+            seal_for_measurement(test::key_of<psp::Tek>(answer, "tek_hex"), test::key_of<psp::Tik>(answer, "tik_hex"), {.major = 0, .minor = 17},
+                                 measurement.measure, table.reveal(), wire::bytes<0, 16>(wire::exactly<16>(iv, "iv")));
         CHECK(base64(packet.header.serialize()) == test::string_of(one, "header_b64"));
         CHECK(base64(packet.data) == test::string_of(one, "payload_b64"));
         ++compared;
@@ -63,8 +66,11 @@ TEST_CASE("vectors: launch measurements of sev-tool and sevctl are what judge ex
         test::FixtureLaunch launch;
         launch.tik = test::hex_of<16>(one, "tik_hex");
         launch.facts.policy = launch.bundle.launch.policy = psp::Policy{one.at("policy").get<std::uint32_t>()};
-        launch.set_build({.major = one.at("api_major").get<std::uint8_t>(), .minor = one.at("api_minor").get<std::uint8_t>(), .build = one.at("build_id").get<std::uint8_t>()});
-        launch.bundle.launch.proof = psp::LaunchMeasurement{.measure = test::hex_of<32>(one, "measure_hex"), .mnonce = test::hex_of<16>(one, "mnonce_hex")};
+        launch.set_build({.major = one.at("api_major").get<std::uint8_t>(),
+                          .minor = one.at("api_minor").get<std::uint8_t>(),
+                          .build = one.at("build_id").get<std::uint8_t>()});
+        launch.bundle.launch.proof =
+            psp::LaunchMeasurement{.measure = test::hex_of<32>(one, "measure_hex"), .mnonce = test::hex_of<16>(one, "mnonce_hex")};
         launch.references.at(0).digest = test::hex_of<32>(one, "digest_hex");
         launch.policy.minimum_build = {};
         launch.policy.required_bits = 0;
@@ -82,7 +88,8 @@ TEST_CASE("vectors: the attestation report that sev-tool accepts") {
     const auto folder = test::vector_file("platform_keys").value();
     const auto certificate = [&](const char* name) { return psp::parse_sev_certificate(read_file(folder / name, 4096), name); };
     psp::Chain chain;
-    chain.pdh = certificate("pdh.cert"), chain.pek = certificate("pek.cert"), chain.oca = certificate("oca.cert"), chain.cek = certificate("cek.cert");
+    chain.pdh = certificate("pdh.cert"), chain.pek = certificate("pek.cert"), chain.oca = certificate("oca.cert"),
+    chain.cek = certificate("cek.cert");
     const Bytes bytes = read_file(test::vector_file("attestation/report1.bin").value(), 4096);
     test::FixtureLaunch launch;
     launch.use_report();

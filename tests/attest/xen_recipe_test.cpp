@@ -65,19 +65,26 @@ TEST_CASE("a Xen reference: digest and regions from the owner's own files, howev
     CHECK(hvm.digest == answer("hvm", "hvm.cfg"));
     CHECK(hvm.others.empty());
     CHECK(hvm.uncovered.front().starts_with("hvm-runs-unmeasured: "));
-    CHECK(resolved(R"({"guest": {"type": "hvm", "memory_mib": 512, "vcpus": 2, "bios": "seabios", "vga": "stdvga"}, "files": {"hvmloader": "hvmloader.elf", "firmware": "bios.bin"},
-                       "xen_version": "4.17.7"})").digest == hvm.digest);
+    CHECK(
+        resolved(
+            R"({"guest": {"type": "hvm", "memory_mib": 512, "vcpus": 2, "bios": "seabios", "vga": "stdvga"}, "files": {"hvmloader": "hvmloader.elf", "firmware": "bios.bin"},
+                       "xen_version": "4.17.7"})")
+            .digest == hvm.digest);
     // the owner's own copy instead of the host's path
-    CHECK(resolved(R"({"xl_cfg": "guest.cfg", "files": {"kernel": "kernel.zst"}, "acpi_reference": "acpi-2-2.json"})").digest == answer("pvh", "guest.cfg"));
-    CHECK(resolved(R"({"xl_cfg": "guest.cfg", "files": {"kernel": "kernel32.elf"}, "acpi_reference": "acpi-2-2.json"})").digest != answer("pvh", "guest.cfg"));
+    CHECK(resolved(R"({"xl_cfg": "guest.cfg", "files": {"kernel": "kernel.zst"}, "acpi_reference": "acpi-2-2.json"})").digest ==
+          answer("pvh", "guest.cfg"));
+    CHECK(resolved(R"({"xl_cfg": "guest.cfg", "files": {"kernel": "kernel32.elf"}, "acpi_reference": "acpi-2-2.json"})").digest !=
+          answer("pvh", "guest.cfg"));
 }
 
 TEST_CASE("a Xen reference: a guest without ramdisk can be had in the other order") {
-    const Reference reference = resolved(R"({"guest": {"type": "pvh", "memory_mib": 128, "vcpus": 2}, "files": {"kernel": "kernel.elf"}, "acpi_reference": "acpi-2-2.json",
+    const Reference reference =
+        resolved(R"({"guest": {"type": "pvh", "memory_mib": 128, "vcpus": 2}, "files": {"kernel": "kernel.elf"}, "acpi_reference": "acpi-2-2.json",
                                              "page_order": "vates-2025"})");
     CHECK(hex(reference.digest) == xen_answers()["pvh"]["plain"]["digest_vates_2025"].get<std::string>());
     CHECK(reference.regions[2].label == "acpi_rsdp");
-    CHECK(refusal(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "page_order": "vates-2025"})").find("MOD_START_PFN") != std::string::npos);
+    CHECK(refusal(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "page_order": "vates-2025"})").find("MOD_START_PFN") !=
+          std::string::npos);
 }
 
 TEST_CASE("files_of: what a Xen reference is computed from") {
@@ -88,9 +95,11 @@ TEST_CASE("files_of: what a Xen reference is computed from") {
 }
 
 TEST_CASE("a Xen reference: what is written is read, and what is wrong is refused") {
-    for (const std::string_view text : {by_cfg, by_guest, by_hvm, std::string_view{R"({"guest": {"type": "hvm", "memory_mib": 512, "vcpus": 4, "online": "0,2", "apic": false, "bios": "ovmf",
+    for (const std::string_view text :
+         {by_cfg, by_guest, by_hvm,
+          std::string_view{R"({"guest": {"type": "hvm", "memory_mib": 512, "vcpus": 4, "online": "0,2", "apic": false, "bios": "ovmf",
             "vga": "qxl", "video_mib": 256, "mmio_hole_mib": 1024}, "files": {"hvmloader": "l", "firmware": "f", "acpi_firmware": "a", "smbios_firmware": "s"}, "xen_version": "4.18.5"})"},
-            std::string_view{R"({"libvirt_xml": "x", "acpi_reference": "a", "page_order": "vates-2025", "build": "later"})"}}) {
+          std::string_view{R"({"libvirt_xml": "x", "acpi_reference": "a", "page_order": "vates-2025", "build": "later"})"}}) {
         const XenRecipe one = recipe(text);
         const json::Value again = one.to_json();
         CHECK(XenRecipe::from_json(json::Object{again, "again"}) == one);
@@ -110,16 +119,20 @@ TEST_CASE("a Xen reference: what is written is read, and what is wrong is refuse
     malformed(R"({"guest": {"type": "pvh", "memory_mib": 128, "vcpus": 1}})", "kernel is missing");
     malformed(R"({"guest": {"type": "pvh", "memory_mib": 128, "vcpus": 129}, "files": {"kernel": "k"}})", "vcpus");
     malformed(R"({"xl_cfg": "guest.cfg"})", "reference guest: Xen guest: the ACPI reference is missing");
-    malformed(R"({"xl_cfg": "guest.cfg", "xen_version": "4.17.7"})", "the ACPI reference is missing, want one for 2 vCPUs, online 0-1, of Xen 4.17.7");
+    malformed(R"({"xl_cfg": "guest.cfg", "xen_version": "4.17.7"})",
+              "the ACPI reference is missing, want one for 2 vCPUs, online 0-1, of Xen 4.17.7");
     malformed(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-1-1.json"})", "the ACPI reference is for 1 vCPUs");
-    malformed(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "xen_version": "4.18.5"})", "of Xen 4.17.7, want 2 vCPUs, online 0-1, of Xen 4.18.5");
+    malformed(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "xen_version": "4.18.5"})",
+              "of Xen 4.17.7, want 2 vCPUs, online 0-1, of Xen 4.18.5");
     malformed(R"({"xl_cfg": "guest.cfg", "acpi_reference": "guest.json"})", "guest.json");
     malformed(R"({"xl_cfg": "hvm.cfg"})", "the version of Xen is missing");
     malformed(R"({"xl_cfg": "hvm.cfg", "xen_version": "4.17.7", "acpi_reference": "acpi-2-2.json"})", "an ACPI reference is given for an HVM guest");
     malformed(R"({"xl_cfg": "hvm.cfg", "xen_version": "4.17.7", "build": "later"})", "a later build is a PVH guest's");
-    malformed(R"({"xl_cfg": "hvm.cfg", "xen_version": "4.17.7", "files": {"smbios_firmware": "smbios.bin"}})", "smbios_firmware is given, and the configuration has none");
+    malformed(R"({"xl_cfg": "hvm.cfg", "xen_version": "4.17.7", "files": {"smbios_firmware": "smbios.bin"}})",
+              "smbios_firmware is given, and the configuration has none");
     malformed(R"({"xl_cfg": "absent.cfg", "xen_version": "4.17.7"})", "absent.cfg");
-    malformed(R"({"libvirt_xml": "hvm.xml", "xen_version": "4.17.7"})", "hvmloader is not given, and the configuration does not say which file it is");
+    malformed(R"({"libvirt_xml": "hvm.xml", "xen_version": "4.17.7"})",
+              "hvmloader is not given, and the configuration does not say which file it is");
 }
 
 TEST_CASE("judge: a Xen reference is matched, its gaps are told, and a second build in one process is recognised and refused") {
@@ -150,13 +163,15 @@ TEST_CASE("judge: a Xen reference is matched, its gaps are told, and a second bu
     const Judgement later = measure_as(answer("pvh", "later"));
     CHECK(failed(later.verdict.checks) == "launch.digest");
     CHECK_FALSE(later.trusted);
-    CHECK(has_note(later.verdict, "reference \"pvh guest\": the evidence proves launch digest " + hex(answer("pvh", "later")) + ": the toolstack process had built a PVH guest before"));
+    CHECK(has_note(later.verdict, "reference \"pvh guest\": the evidence proves launch digest " + hex(answer("pvh", "later")) +
+                                      ": the toolstack process had built a PVH guest before"));
     const Judgement other = measure_as(answer("pvh", "plain"));
     CHECK(failed(other.verdict.checks) == "launch.digest");
     CHECK_FALSE(has_note(other.verdict, "toolstack process"));
 
     // an owner who accepts both says so
-    launch.policy.references.push_back({.name = "pvh guest, rebuilt", .value = recipe(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "build": "later"})")});
+    launch.policy.references.push_back(
+        {.name = "pvh guest, rebuilt", .value = recipe(R"({"xl_cfg": "guest.cfg", "acpi_reference": "acpi-2-2.json", "build": "later"})")});
     launch.references = resolve_references(launch.policy);
     CHECK(measure_as(answer("pvh", "later")).verdict.reference == "pvh guest, rebuilt");
 

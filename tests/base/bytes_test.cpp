@@ -8,7 +8,8 @@
 using namespace sev;
 
 TEST_CASE("base64: the test vectors of RFC 4648 section 10, both ways") {
-    for (const auto& [plain, coded] : {std::pair{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}}) {
+    for (const auto& [plain, coded] :
+         {std::pair{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}}) {
         CHECK(base64(as_bytes(plain)) == coded);
         const auto decoded = try_unbase64(coded);
         REQUIRE(decoded.has_value());
@@ -18,7 +19,8 @@ TEST_CASE("base64: the test vectors of RFC 4648 section 10, both ways") {
 
 TEST_CASE("base64: white space is skipped, one value has one spelling") {
     CHECK(try_unbase64(" Zm9v\r\nYmFy\n") == try_unbase64("Zm9vYmFy"));
-    for (const char* bad : {"Z", "Zg", "Zg=", "Zh==", "Zm9=", "Zm9v=", "====", "Zg==Zg==", "Z*==", "Zg==x", "Zm8=="}) CHECK_MESSAGE(!try_unbase64(bad), bad);
+    for (const char* bad : {"Z", "Zg", "Zg=", "Zh==", "Zm9=", "Zm9v=", "====", "Zg==Zg==", "Z*==", "Zg==x", "Zm8=="})
+        CHECK_MESSAGE(!try_unbase64(bad), bad);
 }
 
 TEST_CASE("hex: both cases are read, lower case is written") {
@@ -87,7 +89,9 @@ TEST_CASE("Secret: the bytes are gone from memory when it dies") {
 
 TEST_CASE("Error: context goes in front, and the fault and hint stay") {
     try {
-        within("launching domain 7", [] { within("LAUNCH_MEASURE", []() -> int { throw Error{Fault::firmware, "INVALID_GUEST_STATE (0x0002)", "try again"}; }); });
+        within("launching domain 7", [] {
+            within("LAUNCH_MEASURE", []() -> int { throw Error{Fault::firmware, "INVALID_GUEST_STATE (0x0002)", "try again"}; });
+        });
         FAIL("no error");
     } catch (const Error& error) {
         CHECK(std::string{error.what()} == "launching domain 7: LAUNCH_MEASURE: INVALID_GUEST_STATE (0x0002)");

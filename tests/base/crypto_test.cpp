@@ -48,7 +48,8 @@ TEST_CASE("aes128_ctr: the counter is one 128-bit big-endian integer") {
 }
 
 TEST_CASE("P-384: RFC 6979 A.2.6, key and SHA-256 signature of \"sample\"") {
-    const auto key = P384Key::from_scalar(unhex<48>("6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5"));
+    const auto key =
+        P384Key::from_scalar(unhex<48>("6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5"));
     const P384Point expected{
         .x = unhex<48>("ec3a4e415b4e19a4568618029f427fa5da9a8bc4ae92e02e06aae5286b300c64def8f0ea9055866064a254515480bc13"),
         .y = unhex<48>("8015d9b72d7d57244ea8ef9ac0c621896708a59367f9dfb9f54ca84b3f1c9db1288b231c3ae0d4fe7344fd2533264720")};
@@ -104,7 +105,8 @@ TEST_CASE("P-384: points off the curve, infinity and bad scalars are refused") {
 }
 
 TEST_CASE("P-384: a key file of another kind is refused by name") {
-    CHECK_THROWS_WITH_AS(P384Key::from_der(*try_unhex(text(vectors()["p256_der"])), "oca.key"), "oca.key: curve is prime256v1, want secp384r1 (P-384)", Error);
+    CHECK_THROWS_WITH_AS(P384Key::from_der(*try_unhex(text(vectors()["p256_der"])), "oca.key"),
+                         "oca.key: curve is prime256v1, want secp384r1 (P-384)", Error);
     CHECK_THROWS_WITH_AS(P384Key::from_der(as_bytes("nonsense"), "oca.key"), "oca.key: no EC private key in DER form", Error);
     CHECK_THROWS_WITH_AS(P384Key::from_pem(as_bytes("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"), "oca.pem"),
                          "oca.pem: no EC private key in PEM form", Error);

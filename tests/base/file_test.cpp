@@ -20,7 +20,9 @@ std::string message_of(const std::function<void()>& body) {
     }
     return "no error";
 }
-std::size_t entries(const Path& directory) { return static_cast<std::size_t>(std::distance(fs::directory_iterator{directory}, fs::directory_iterator{})); }
+std::size_t entries(const Path& directory) {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator{directory}, fs::directory_iterator{}));
+}
 } // namespace
 
 TEST_CASE("write_file: secret files are 0600, whole, and never over an existing one") {
@@ -30,7 +32,8 @@ TEST_CASE("write_file: secret files are 0600, whole, and never over an existing 
     struct stat status {};
     REQUIRE(::stat(path.c_str(), &status) == 0);
     CHECK((status.st_mode & 07777) == 0600);
-    CHECK(message_of([&] { write_file(path, as_bytes("second"), Visibility::secret, Existing::refuse); }) == path.string() + ": exists already, and is left as it is");
+    CHECK(message_of([&] { write_file(path, as_bytes("second"), Visibility::secret, Existing::refuse); }) ==
+          path.string() + ": exists already, and is left as it is");
     CHECK(read_text(path, 100) == "first");
     write_file(path, as_bytes("third"), Visibility::secret, Existing::replace);
     CHECK(read_text(path, 100) == "third");

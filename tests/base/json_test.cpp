@@ -39,7 +39,8 @@ TEST_CASE("json::parse: order and nesting are kept") {
 }
 
 TEST_CASE("json::Object: unknown keys, wrong types and ranges are refused by name") {
-    const auto value = json::parse(R"({"name":"n","count":7,"hex":"0x1F","flag":true,"neg":-1,"frac":1.5,"list":[1],"bytes":"AQI=","extra":0})", "input");
+    const auto value =
+        json::parse(R"({"name":"n","count":7,"hex":"0x1F","flag":true,"neg":-1,"frac":1.5,"list":[1],"bytes":"AQI=","extra":0})", "input");
     json::Object object{value, "policy"};
     CHECK(object.string("name") == "n");
     CHECK(object.number("count", 10) == 7);

@@ -74,7 +74,8 @@ int main() {
     const double mib = static_cast<double>(image_bytes) / (1 << 20);
     const double bound = mib / (hash_times.median_seconds() + cipher_times.median_seconds()), ours = mib / our_times.median_seconds();
     bench::print_machine();
-    fmt::print("LAUNCH_UPDATE_DATA of {:.0f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL SHA-256 {:.0f} and AES-128-ECB {:.0f} MiB/s, together {:.0f} MiB/s; "
+    fmt::print("LAUNCH_UPDATE_DATA of {:.0f} MiB, {} rounds: median {:.0f} MiB/s; OpenSSL SHA-256 {:.0f} and AES-128-ECB {:.0f} MiB/s, together "
+               "{:.0f} MiB/s; "
                "ratio {:.3f}, want {:.2f} or more\n",
                mib, rounds, ours, mib / hash_times.median_seconds(), mib / cipher_times.median_seconds(), bound, ours / bound, want_ratio);
     return ours / bound >= want_ratio ? 0 : 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prediction of a PVH guest (Debian's cloud kernel, ramdisk of 64 MiB): digest, digest of a later build, and every range's own digest. Against the raw work on the same bytes,
-// in turns in one run: liblz4 on the kernel's payload, then OpenSSL's SHA-256 over all measured pages in one piece.
+// Prediction of a PVH guest (Debian's cloud kernel, ramdisk of 64 MiB): digest, digest of a later build, and every range's own digest. Against the
+// raw work on the same bytes, in turns in one run: liblz4 on the kernel's payload, then OpenSSL's SHA-256 over all measured pages in one piece.
 // bench_xen_predict KERNEL ACPI-REFERENCE; exit 77: no such kernel.
 #include <memory>
 
@@ -40,7 +40,8 @@ struct Chunks {
     void unpack(char* out) const {
         std::size_t written = 0;
         for (const ByteView chunk : packed) {
-            const int got = LZ4_decompress_safe(as_text(chunk).data(), out + written, static_cast<int>(chunk.size()), static_cast<int>(unpacked_bytes - written));
+            const int got =
+                LZ4_decompress_safe(as_text(chunk).data(), out + written, static_cast<int>(chunk.size()), static_cast<int>(unpacked_bytes - written));
             if (got < 0) std::abort();
             written += static_cast<std::size_t>(got);
         }
@@ -98,9 +99,10 @@ int main(int argc, char** argv) {
     }
     const double ratio = 1 / our_times.median_speedup_over(raw_times);
     bench::print_machine();
-    fmt::print("prediction of {:.0f} MiB of guest memory from a kernel of {:.1f} MiB and a ramdisk of 64 MiB, {} rounds: median {:.1f} ms; raw lz4 and SHA-256 {:.1f} ms; "
+    fmt::print("prediction of {:.0f} MiB of guest memory from a kernel of {:.1f} MiB and a ramdisk of 64 MiB, {} rounds: median {:.1f} ms; raw lz4 "
+               "and SHA-256 {:.1f} ms; "
                "median ratio {:.3f}, want {:.2f} or less\n",
-               static_cast<double>(measured.size()) / (1 << 20), static_cast<double>(kernel.size()) / (1 << 20), rounds, our_times.median_seconds() * 1e3, raw_times.median_seconds() * 1e3,
-               ratio, want_ratio);
+               static_cast<double>(measured.size()) / (1 << 20), static_cast<double>(kernel.size()) / (1 << 20), rounds,
+               our_times.median_seconds() * 1e3, raw_times.median_seconds() * 1e3, ratio, want_ratio);
     return ratio <= want_ratio ? 0 : 1;
 }

@@ -33,18 +33,44 @@ struct Service {
     std::vector<service::Route> routes() {
         using namespace service;
         return {
-            {.method = "GET", .path = "/v1/echo", .body_limit_bytes = 0, .content_type = {}, .where = Where::io_thread, .admit = {}, .handle = [](const Request& r) { return text_response(r.query.at("text")); }},
-            {.method = "POST", .path = "/v1/echo", .body_limit_bytes = 64, .content_type = "application/json", .where = Where::worker, .admit = {}, .handle = [](const Request& r) { return text_response(r.body); }},
-            {.method = "GET", .path = "/v1/slow", .body_limit_bytes = 0, .content_type = {}, .where = Where::worker, .admit = {}, .handle = [this](const Request&) {
-                 while (!released) std::this_thread::sleep_for(1ms);
-                 return text_response("late");
-             }},
-            {.method = "GET", .path = "/v1/events", .body_limit_bytes = 0, .content_type = {}, .where = Where::io_thread, .admit = {}, .handle = [this](const Request&) {
-                 Response out;
-                 out.content_type = "text/event-stream";
-                 out.events = hub.subscribe(0);
-                 return out;
-             }},
+            {.method = "GET",
+             .path = "/v1/echo",
+             .body_limit_bytes = 0,
+             .content_type = {},
+             .where = Where::io_thread,
+             .admit = {},
+             .handle = [](const Request& r) { return text_response(r.query.at("text")); }},
+            {.method = "POST",
+             .path = "/v1/echo",
+             .body_limit_bytes = 64,
+             .content_type = "application/json",
+             .where = Where::worker,
+             .admit = {},
+             .handle = [](const Request& r) { return text_response(r.body); }},
+            {.method = "GET",
+             .path = "/v1/slow",
+             .body_limit_bytes = 0,
+             .content_type = {},
+             .where = Where::worker,
+             .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     while (!released) std::this_thread::sleep_for(1ms);
+                     return text_response("late");
+                 }},
+            {.method = "GET",
+             .path = "/v1/events",
+             .body_limit_bytes = 0,
+             .content_type = {},
+             .where = Where::io_thread,
+             .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     Response out;
+                     out.content_type = "text/event-stream";
+                     out.events = hub.subscribe(0);
+                     return out;
+                 }},
         };
     }
     std::atomic<bool> released{false};
@@ -102,7 +128,8 @@ TEST_CASE("UnixClient: asks the house's server, and gets what it says") {
 
 TEST_CASE("UnixClient: the deadline holds over everything") {
     Service service;
-    CHECK_THROWS_WITH_AS(client::UnixClient{service.socket}.ask({.target = "/v1/slow"}, limit, 50ms), (service.socket.string() + ": no answer within 50 ms").c_str(), Error);
+    CHECK_THROWS_WITH_AS(client::UnixClient{service.socket}.ask({.target = "/v1/slow"}, limit, 50ms),
+                         (service.socket.string() + ": no answer within 50 ms").c_str(), Error);
     service.released = true;
 }
 
@@ -158,7 +185,10 @@ TEST_CASE("EventReader: pieces of any size, comments, several data lines") {
 }
 
 TEST_CASE("problem_of: RFC 9457 for people, and nothing else believed") {
-    CHECK(client::problem_of({.status = 409, .content_type = "application/problem+json", .body = R"({"title":"Conflict","detail":"no ASID","hint":"wait","more":1})"}).detail == "no ASID");
+    CHECK(
+        client::problem_of(
+            {.status = 409, .content_type = "application/problem+json", .body = R"({"title":"Conflict","detail":"no ASID","hint":"wait","more":1})"})
+            .detail == "no ASID");
     CHECK(client::problem_of({.status = 409, .content_type = "application/problem+json", .body = R"({"title":"Conflict"})"}).detail == "Conflict");
     CHECK(client::problem_of({.status = 409, .content_type = "application/problem+json", .body = "{"}).detail == "status 409");
     CHECK(client::problem_of({.status = 500, .content_type = "text/html", .body = "<p>"}).detail == "status 500");

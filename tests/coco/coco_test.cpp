@@ -107,8 +107,17 @@ TEST_CASE("coco probe: the RFC is known by its 24 bytes and its lack of reports"
     CHECK(found.coco->layout() == Layout::rfc_2025_05);
     CHECK(found.coco->level() == 3);
     CHECK(found.sentence == "coco hypercall, layout rfc-2025-05: SEV with SEV-ES is supported, level L3");
-    CHECK(*found.status == CocoStatus{.platform = Platform::amd_sev, .es = true, .snp = false, .tio = true, .supported = true, .unsafe = false,
-                                      .features = 0xA5, .version_major = 0, .version_minor = 24, .version_build = std::nullopt, .owned = std::nullopt});
+    CHECK(*found.status == CocoStatus{.platform = Platform::amd_sev,
+                                      .es = true,
+                                      .snp = false,
+                                      .tio = true,
+                                      .supported = true,
+                                      .unsafe = false,
+                                      .features = 0xA5,
+                                      .version_major = 0,
+                                      .version_minor = 24,
+                                      .version_build = std::nullopt,
+                                      .owned = std::nullopt});
     CHECK(probe(fake, Layout::rfc_2025_05).coco);
     const CocoProbe other = probe(fake, Layout::vates_b);
     CHECK(other.answer == CocoProbe::Answer::unknown);
@@ -205,7 +214,8 @@ TEST_CASE("coco: every argument byte for byte") {
     CHECK(fake.asked.back().operation == 9);
     CHECK(fake.asked.back().argument == answer("secrets"));
     CHECK(fake.asked.back().pointed_to == std::vector<Bytes>{packet});
-    CHECK_THROWS_WITH_AS(coco->update_secret(7, Gpa{0x3E01010}, header, packet), "secret of 4096 bytes at 0x3e01010: want 1 to 4096 bytes inside one page", Error);
+    CHECK_THROWS_WITH_AS(coco->update_secret(7, Gpa{0x3E01010}, header, packet),
+                         "secret of 4096 bytes at 0x3e01010: want 1 to 4096 bytes inside one page", Error);
     CHECK_THROWS_AS(coco->update_secret(7, Gpa{0x3E01000}, header, Bytes(4112)), Error);
     CHECK_THROWS_AS(coco->update_secret(7, Gpa{0x3E01000}, header, {}), Error);
 

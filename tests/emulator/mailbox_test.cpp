@@ -170,7 +170,8 @@ TEST_CASE("mailbox frames: known answers made with Python's struct") {
     known({.kind = Kind::command, .sequence = 7, .number = 0x33, .values = {0x1234'5000}},
           "56505350010004000700000033000000005034120000000000000000000000000000000000000000");
     known({.kind = Kind::answer, .sequence = 7, .number = 4}, "56505350010005000700000004000000000000000000000000000000000000000000000000000000");
-    known({.kind = Kind::refused, .number = MailboxFrame::memory}, "56505350010003000000000002000000000000000000000000000000000000000000000000000000");
+    known({.kind = Kind::refused, .number = MailboxFrame::memory},
+          "56505350010003000000000002000000000000000000000000000000000000000000000000000000");
 }
 
 TEST_CASE("mailbox frames: every flipped bit is another frame or refused; each refusal says where") {
@@ -272,7 +273,8 @@ TEST_CASE("mailbox: addresses outside RAM, across its ends and in the hole are I
     for (const std::uint64_t at : {layout.below_bytes - 0x13, layout.below_bytes, four_gib - 4, four_gib + layout.above_bytes - 4, ~std::uint64_t{0}})
         CHECK(machine.command_at_address(0x31, at) == Status::invalid_address);
     // lengths
-    for (const std::uint32_t length : {0U, 1U, 15U, 17U, 0xFFFF'FFFFU}) CHECK(machine.update_data(handle, guest_at, length) == Status::invalid_length);
+    for (const std::uint32_t length : {0U, 1U, 15U, 17U, 0xFFFF'FFFFU})
+        CHECK(machine.update_data(handle, guest_at, length) == Status::invalid_length);
 }
 
 TEST_CASE("mailbox: RAM whose file was cut is gone, and the emulator lives on") {
@@ -431,7 +433,8 @@ TEST_CASE("plain-after-finish: ciphertext up to LAUNCH_FINISH, plaintext after i
         Machine machine{served};
         REQUIRE(machine.init() == Status::success);
         REQUIRE(machine.command(CommandId::df_flush) == Status::success);
-        REQUIRE(machine.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18, 0x186C)) == Status::success);
+        REQUIRE(machine.command(CommandId::pdh_cert_export, Raw{0x1C}.u64(0, blob_at).u32(8, 0x824).u64(0x10, blob2_at).u32(0x18, 0x186C)) ==
+                Status::success);
         const Owner owner = Owner::make(machine.get(blob_at, 0x824), 1);
         machine.put(blob_at, owner.godh);
         machine.put(blob2_at, owner.session);
@@ -441,7 +444,8 @@ TEST_CASE("plain-after-finish: ciphertext up to LAUNCH_FINISH, plaintext after i
         REQUIRE(machine.command(CommandId::activate, Raw{8}.u32(0, handle).u32(4, 9)) == Status::success);
         const Bytes data = pattern(0x3000, 1);
         machine.put(guest_at, data);
-        for (const std::uint64_t offset : {0x0000, 0x1000, 0x1800}) REQUIRE(machine.update_data(handle, guest_at + offset, 0x800 + (offset == 0) * 0x800) == Status::success);
+        for (const std::uint64_t offset : {0x0000, 0x1000, 0x1800})
+            REQUIRE(machine.update_data(handle, guest_at + offset, 0x800 + (offset == 0) * 0x800) == Status::success);
         const Bytes encrypted = machine.get(guest_at, 0x2000);
         REQUIRE(machine.measure(handle) == Status::success);
         const auto packet = owner.seal(pattern(0x100, 77), machine.get(blob_at, 32));

@@ -52,7 +52,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     case 'k': {
         const auto cek = parse_cek(bytes, "CEK");
         fuzz::expect(cek.value.has_value() == cek.refusal.empty(), "an answer, or a reason");
-        if (cek) fuzz::expect(std::ranges::equal(cek.value->serialize(), bytes) && !possible_products(*cek.value).empty(), "a CEK serialises to the same bytes");
+        if (cek)
+            fuzz::expect(std::ranges::equal(cek.value->serialize(), bytes) && !possible_products(*cek.value).empty(),
+                         "a CEK serialises to the same bytes");
         break;
     }
     default: break;

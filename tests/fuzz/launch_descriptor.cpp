@@ -15,8 +15,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::expect(again == *descriptor, "a descriptor that parses is the same after writing and reading");
     const attest::Reference same{.name = "same", .digest = {}, .regions = descriptor->regions, .secret_block = {}, .uncovered = {}};
     fuzz::expect(attest::explain_difference(same, *descriptor).empty(), "a descriptor does not differ from its own regions");
-    const attest::Reference other{.name = "other", .digest = {}, .regions = {{.label = "firmware", .gpa = psp::Gpa{0}, .length_bytes = 16, .sha256 = {}, .source = {}}},
-                                  .secret_block = {}, .uncovered = {}};
+    const attest::Reference other{.name = "other",
+                                  .digest = {},
+                                  .regions = {{.label = "firmware", .gpa = psp::Gpa{0}, .length_bytes = 16, .sha256 = {}, .source = {}}},
+                                  .secret_block = {},
+                                  .uncovered = {}};
     for (const std::string& sentence : attest::explain_difference(other, *descriptor))
         fuzz::expect(printable(sentence, 4096) == sentence, "an explanation is fit for a terminal");
     return 0;

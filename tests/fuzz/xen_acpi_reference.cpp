@@ -5,7 +5,8 @@
 using namespace sev;
 using namespace sev::measure;
 
-/// ACPI pages of a guest, as a capture hands them over: 64 bytes of RSDP, the info page, the tables. What passes serialises to itself, in either build.
+/// ACPI pages of a guest, as a capture hands them over: 64 bytes of RSDP, the info page, the tables. What passes serialises to itself, in either
+/// build.
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const ByteView all{data, size};
     if (size < 64 + 4096 + 1) return 0;

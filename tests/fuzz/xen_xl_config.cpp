@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     try {
         const XenGuestConfig config = read_xl_config(as_text({data, size}), "config");
         check(config);
-        fuzz::expect(config.memory_kib > config.video_kib && config.vcpus <= xen_max_vcpus && config.online.test(0), "a configuration that is read can be built");
+        fuzz::expect(config.memory_kib > config.video_kib && config.vcpus <= xen_max_vcpus && config.online.test(0),
+                     "a configuration that is read can be built");
     } catch (const Error& error) {
         fuzz::expect(error.fault() == Fault::malformed || error.fault() == Fault::usage, "a bad configuration is its own fault");
         fuzz::expect(printable(error.what(), 65536) == error.what(), "a message is fit for a terminal");

@@ -31,7 +31,9 @@ public:
     }
     ~Guest() override { space_.detach(at_); }
     std::vector<launch::Run> locate(psp::Gpa start, std::uint64_t length_bytes) const override { return {{at_ + psp::raw(start), length_bytes}}; }
-    void read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const override { std::ranges::copy(pages_.subspan(psp::raw(start), out.size()), out.begin()); }
+    void read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const override {
+        std::ranges::copy(pages_.subspan(psp::raw(start), out.size()), out.begin());
+    }
     psp::Gpa secret_place() const { return psp::Gpa{pages_.size() - 4096}; }
 
 private:

@@ -13,7 +13,9 @@ using test::Host;
 template <class T>
 concept CanLoad = requires(T step, const GuestMemory& memory) { step.update_data(memory, psp::Gpa{}, 16); };
 template <class T>
-concept CanInject = requires(T step, const GuestMemory& memory, ByteArray<0x34> header) { step.inject_secret(memory, psp::Gpa{}, header, ByteView{}); };
+concept CanInject = requires(T step, const GuestMemory& memory, ByteArray<0x34> header) {
+    step.inject_secret(memory, psp::Gpa{}, header, ByteView{});
+};
 template <class T>
 concept CanMeasureNamed = requires(T& step) { step.measure(); };
 template <class T>
@@ -46,7 +48,9 @@ private:
     psp::SystemAddress at_;
 };
 
-psp::LaunchStart plain(std::uint32_t policy = 0) { return {.policy = psp::Policy{policy}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt}; }
+psp::LaunchStart plain(std::uint32_t policy = 0) {
+    return {.policy = psp::Policy{policy}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt};
+}
 
 } // namespace
 
@@ -69,7 +73,8 @@ TEST_CASE("steps: a step out of scope gives its guest and its ASID back") {
 }
 
 TEST_CASE("steps: every command that fails leaves no guest and no ASID behind") {
-    for (const auto command : {psp::CommandId::launch_start, psp::CommandId::activate, psp::CommandId::launch_update_data, psp::CommandId::launch_measure, psp::CommandId::launch_finish}) {
+    for (const auto command : {psp::CommandId::launch_start, psp::CommandId::activate, psp::CommandId::launch_update_data,
+                               psp::CommandId::launch_measure, psp::CommandId::launch_finish}) {
         Host host;
         PageGuest guest{host.space};
         host.emulator->faults().add({.command = command, .status = psp::Status::hwerror_platform, .skip = 0, .count = 1});

@@ -48,7 +48,8 @@ TEST_CASE("Xen guest: an honest domain is measured range by range, changed nowhe
             CHECK(descriptor.regions[i].label == predicted.regions[i].label);
             CHECK(descriptor.regions[i].sha256 == predicted.regions[i].sha256);
             CHECK(guest->parts()[i].length_bytes == predicted.regions[i].length_bytes);
-            for (const Run& run : guest->locate(guest->parts()[i].gpa, guest->parts()[i].length_bytes)) whole.update(host.space.at(run.at, run.length_bytes));
+            for (const Run& run : guest->locate(guest->parts()[i].gpa, guest->parts()[i].length_bytes))
+                whole.update(host.space.at(run.at, run.length_bytes));
         }
         CHECK(whole.finish() == predicted.digest);
         CHECK(descriptor.kind == attest::GuestKind::xen_pvh);
@@ -73,17 +74,30 @@ TEST_CASE("Xen guest: each tampering before the capture is named, and the domain
     };
     const std::vector<Case> cases{
         {"kernel", [](FakeHost& host) { host.memory->flip(host.gpa("kernel") + 5); }, "kernel: page 0 (gfn 0x"},
-        {"padding after the kernel", [](FakeHost& host) { const auto range = *host.prepared()->image().find("kernel"); host.memory->flip(range.gpa() + range.length_bytes() - 1); }, "offset 0xfff: 0x40, want 0x00"},
+        {"padding after the kernel",
+         [](FakeHost& host) {
+             const auto range = *host.prepared()->image().find("kernel");
+             host.memory->flip(range.gpa() + range.length_bytes() - 1);
+         },
+         "offset 0xfff: 0x40, want 0x00"},
         {"slot", [](FakeHost& host) { host.memory->flip(host.gpa("ramdisk") + 17); }, "ramdisk: page 0 (gfn 0x"},
-        {"ramdisk", [](FakeHost& host) { host.memory->flip(host.gpa("ramdisk") + 4096 * measure::ramdisk_slot_pages(read_file(*host.config.ramdisk, 1U << 20))); }, "ramdisk: page "},
-        {"command line", [](FakeHost& host) { host.memory->put(host.gpa("start_info") + 56, as_bytes("console=hvc1")); }, "command line is \"console=hvc1 quiet\", want \"console=hvc0 quiet\""},
-        {"memory map", [](FakeHost& host) {
+        {"ramdisk",
+         [](FakeHost& host) {
+             host.memory->flip(host.gpa("ramdisk") + 4096 * measure::ramdisk_slot_pages(read_file(*host.config.ramdisk, 1U << 20)));
+         },
+         "ramdisk: page "},
+        {"command line", [](FakeHost& host) { host.memory->put(host.gpa("start_info") + 56, as_bytes("console=hvc1")); },
+         "command line is \"console=hvc1 quiet\", want \"console=hvc0 quiet\""},
+        {"memory map",
+         [](FakeHost& host) {
              auto segment = measure::XenStartInfoView::parse(host.memory->get(host.gpa("start_info"), 4096), host.gpa("start_info"));
              REQUIRE_FALSE(segment.memory.empty());
              host.memory->flip(host.gpa("start_info") + 56 + 24 + 64 + 2048 + 9);
-         }, "memory map entry 0 is 0x0 + 0x10004000 type 1, want 0x0 + 0x10000000 type 1"},
+         },
+         "memory map entry 0 is 0x0 + 0x10004000 type 1, want 0x0 + 0x10000000 type 1"},
         {"ACPI info", [](FakeHost& host) { host.memory->flip(host.gpa("acpi_info") + 2); }, "acpi_info: page 0 (gfn 0xfc000), offset 0x2"},
-        {"ACPI tables", [](FakeHost& host) { host.memory->flip(host.gpa("acpi_tables")); }, "acpi_tables: page 0 (gfn 0xfc001), offset 0x0: table FACS: "},
+        {"ACPI tables", [](FakeHost& host) { host.memory->flip(host.gpa("acpi_tables")); },
+         "acpi_tables: page 0 (gfn 0xfc001), offset 0x0: table FACS: "},
         {"RSDP", [](FakeHost& host) { host.memory->flip(host.gpa("acpi_rsdp") + 9); }, "acpi_rsdp: "},
         {"one page more", [](FakeHost& host) { ++host.domain->state.pages; }, "pages of memory, want "},
         {"one page less", [](FakeHost& host) { --host.domain->state.pages; }, "pages of memory, want "},
@@ -205,7 +219,8 @@ TEST_CASE("Xen guest: no reference of these vCPUs, two that differ, a relative p
 
 TEST_CASE("ACPI reference: taken from a paused PVH guest without a prediction") {
     FakeHost host;
-    host.domain->config = R"({"c_info": {"type": "pvh", "name": "a"}, "b_info": {"max_vcpus": 2, "avail_vcpus": [0, 1], "max_memkb": 262144, "target_memkb": 262144, "kernel": "/k", "type.pvh": {}}})";
+    host.domain->config =
+        R"({"c_info": {"type": "pvh", "name": "a"}, "b_info": {"max_vcpus": 2, "avail_vcpus": [0, 1], "max_memkb": 262144, "target_memkb": 262144, "kernel": "/k", "type.pvh": {}}})";
     test::FakeDomain domain{host.domain};
     const json::Value known = json::parse(read_text(test::fixture("xen/acpi-2-2.json"), 1U << 20), "acpi");
     const auto want = measure::AcpiReference::from_json(known, "acpi");

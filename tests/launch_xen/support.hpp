@@ -8,7 +8,8 @@
 #include "launch/xen/domain_guest.hpp"
 #include "tests/support.hpp"
 
-/// A Xen host that is a few objects of the test: guest memory is a sparse file whose offsets are guest addresses, the toolstack a record of what was asked.
+/// A Xen host that is a few objects of the test: guest memory is a sparse file whose offsets are guest addresses, the toolstack a record of what was
+/// asked.
 namespace sev::test {
 
 class FakeMemory final : public launch::xen::ForeignMemory {
@@ -22,7 +23,8 @@ public:
             if (i == missing) throw Error{Fault::system, fmt::format("domain 7: page {:#x} is not there", i)};
         const bool write = access == launch::xen::MapAccess::write;
         if (write) written.push_back(gfn);
-        void* const at = ::mmap(nullptr, pages * 4096, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file_.get(), static_cast<off_t>(gfn * 4096));
+        void* const at =
+            ::mmap(nullptr, pages * 4096, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file_.get(), static_cast<off_t>(gfn * 4096));
         REQUIRE(at != MAP_FAILED);
         ++mapped;
         return {{static_cast<std::uint8_t*>(at), pages * 4096}, [this](std::span<std::uint8_t> bytes) {
@@ -30,7 +32,9 @@ public:
                     ::munmap(bytes.data(), bytes.size());
                 }};
     }
-    void put(std::uint64_t gpa, ByteView bytes) { REQUIRE(::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(gpa)) == static_cast<ssize_t>(bytes.size())); }
+    void put(std::uint64_t gpa, ByteView bytes) {
+        REQUIRE(::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(gpa)) == static_cast<ssize_t>(bytes.size()));
+    }
     void flip(std::uint64_t gpa) {
         Bytes byte = get(gpa, 1);
         byte[0] ^= 0x40;
@@ -51,7 +55,16 @@ private:
 
 /// What was done with a domain, and what it says of itself; outlives it.
 struct FakeState {
-    launch::xen::DomainState state{.domid = 7, .uuid = "0c2f5b8e-0000-4000-8000-000000000007", .type = "pvh", .paused = true, .shutdown = false, .dying = false, .has_run = false, .pages = 0, .vcpus = 2, .online = 2};
+    launch::xen::DomainState state{.domid = 7,
+                                   .uuid = "0c2f5b8e-0000-4000-8000-000000000007",
+                                   .type = "pvh",
+                                   .paused = true,
+                                   .shutdown = false,
+                                   .dying = false,
+                                   .has_run = false,
+                                   .pages = 0,
+                                   .vcpus = 2,
+                                   .online = 2};
     Bytes context;
     std::string config;
     std::optional<launch::xen::ModulePlace> smbios;
@@ -123,7 +136,10 @@ struct FakeHost {
         put(0x280, made->image().vcpu0.rip);
         put(0x208, made->image().vcpu0.rbx);
     }
-    std::unique_ptr<launch::xen::DomainGuest> guest() { return std::make_unique<launch::xen::DomainGuest>(launch::xen::DomainGuest::Parts{.domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space}); }
+    std::unique_ptr<launch::xen::DomainGuest> guest() {
+        return std::make_unique<launch::xen::DomainGuest>(launch::xen::DomainGuest::Parts{
+            .domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space});
+    }
     std::uint64_t gpa(std::string_view label) const { return prepared()->image().find(label)->gpa(); }
 };
 

@@ -32,7 +32,8 @@ TEST_CASE("ramdisk slot: what is none") {
     almost[4095] = 0;
     almost[4096] = 1;
     CHECK(ramdisk_slot_pages(almost) == 1);
-    CHECK_THROWS_WITH_AS(add_ramdisk_slot(almost, 1, "initrd.img"), "initrd.img: begins with 1 zero pages already, want a ramdisk without a slot", Error);
+    CHECK_THROWS_WITH_AS(add_ramdisk_slot(almost, 1, "initrd.img"), "initrd.img: begins with 1 zero pages already, want a ramdisk without a slot",
+                         Error);
     CHECK_THROWS_WITH_AS(add_ramdisk_slot({}, 1, "initrd.img"), "initrd.img: 0 bytes, want a ramdisk", Error);
     const Bytes ramdisk{1};
     CHECK_THROWS_WITH_AS(add_ramdisk_slot(ramdisk, 0, "initrd.img"), "initrd.img: a slot of 0 pages, want 1 to 256", Error);

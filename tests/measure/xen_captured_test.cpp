@@ -143,7 +143,8 @@ void compare(const json::Value& one, const Input& input, const XenImage& image) 
         CHECK_MESSAGE(hex(measured.regions[i].sha256) == want.at("sha256").get<std::string>(), range.label);
         CHECK(measured.regions[i].gpa == range.gpa());
         CHECK(measured.regions[i].length_bytes == range.length_bytes());
-        if (range.label == "kernel" || range.label == "ramdisk" || range.label == "start_info") range.visit([&](ByteView bytes) { three.update(bytes); });
+        if (range.label == "kernel" || range.label == "ramdisk" || range.label == "start_info")
+            range.visit([&](ByteView bytes) { three.update(bytes); });
         XenPage scratch{}; // page by page it is the same
         Sha256 pages;
         for (std::uint64_t page = 0; page < range.pages; ++page) pages.update(range.page(page, scratch));
@@ -157,7 +158,8 @@ void compare(const json::Value& one, const Input& input, const XenImage& image) 
     if (one.contains("digest_vates_2025")) CHECK(hex(digest(image, XenOrder::vates_2025)) == one["digest_vates_2025"].get<std::string>());
     else CHECK_THROWS_AS(digest(image, XenOrder::vates_2025), Error);
     compare_start_info(one.at("start_info"), image);
-    if (one.contains("hvm_info_hex")) CHECK(hex(ByteView{content(*image.find("hvm_info"))}.subspan(0x800, 48)) == one["hvm_info_hex"].get<std::string>());
+    if (one.contains("hvm_info_hex"))
+        CHECK(hex(ByteView{content(*image.find("hvm_info"))}.subspan(0x800, 48)) == one["hvm_info_hex"].get<std::string>());
 
     CHECK(image.vcpu0.rip == number(one.at("vcpu0").at("rip")));
     CHECK(image.vcpu0.rbx == number(one["vcpu0"].at("rbx")));
@@ -174,7 +176,8 @@ void compare(const json::Value& one, const Input& input, const XenImage& image) 
     CHECK(image.total_pages == one.at("nr_pages").get<std::uint64_t>());
     if (!one.at("populated").is_null()) {
         REQUIRE(image.populated.size() == one["populated"].size());
-        for (std::size_t i = 0; i < image.populated.size(); ++i) CHECK(image.populated[i] == XenRun{number(one["populated"][i][0]), one["populated"][i][1].get<std::uint64_t>()});
+        for (std::size_t i = 0; i < image.populated.size(); ++i)
+            CHECK(image.populated[i] == XenRun{number(one["populated"][i][0]), one["populated"][i][1].get<std::uint64_t>()});
     }
     for (const json::Value& page : one.at("nonzero_outside")) {
         const auto shared = std::ranges::find(image.shared, number(page.at("gfn")), &XenRange::gfn);

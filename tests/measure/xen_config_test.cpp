@@ -39,7 +39,8 @@ std::string refused_json(std::string_view build, std::string_view top = "", std:
     return message_of([&] { return read_libxl_json(text, "f"); });
 }
 std::string xml(std::string_view domain, std::string_view os = "", std::string_view devices = "", std::string_view type = "xenpvh") {
-    return fmt::format("<domain type='xen'><memory>131072</memory><os><type>{}</type><kernel>k</kernel>{}</os>{}<devices>{}</devices></domain>", type, os, domain, devices);
+    return fmt::format("<domain type='xen'><memory>131072</memory><os><type>{}</type><kernel>k</kernel>{}</os>{}<devices>{}</devices></domain>", type,
+                       os, domain, devices);
 }
 std::string refused_xml(const std::string& text) {
     return message_of([&] { return read_libvirt_xml(text, "f"); });
@@ -88,7 +89,8 @@ TEST_CASE("read_xl_config: the language") {
     CHECK(read("disk = [\n 'a', # b\n\n [ 'c', 5, ] ,\n]\npci=[]\nvnuma=[]\npvshim=0").vcpus == 1);
     CHECK(read("extra='a'\nextra+=' b'").cmdline == "a b");
     CHECK(read_xl_config("builder='hvm'\nmemory=64\nvga='none'", "f").type == XenGuestType::hvm);
-    const XenGuestConfig hvm = read_xl_config(xl("vif=['type=ioemu']\nkernel='/boot/hvmloader'\nmmio_hole=1024\nfirmware='uefi'\napic=0\nvideoram=32", "hvm"), "f");
+    const XenGuestConfig hvm =
+        read_xl_config(xl("vif=['type=ioemu']\nkernel='/boot/hvmloader'\nmmio_hole=1024\nfirmware='uefi'\napic=0\nvideoram=32", "hvm"), "f");
     CHECK(hvm.emulated_nics);
     CHECK_FALSE(hvm.kernel);
     CHECK(hvm.mmio_hole_kib == 1 << 20);
@@ -101,7 +103,8 @@ TEST_CASE("read_xl_config: the language") {
 
 TEST_CASE("read_xl_config: refusals, with the line") {
     CHECK(refused_xl(xl("vnuma = [ [ 'pnode=0' ] ]")) == "f: line 4: vnuma is set: virtual NUMA changes memory map and ACPI tables");
-    CHECK(refused_xl(xl("\npci = [ '00:1f.0' ]")) == "f: line 5: pci is set: passed-through devices can put reserved ranges of the host into the memory map");
+    CHECK(refused_xl(xl("\npci = [ '00:1f.0' ]")) ==
+          "f: line 5: pci is set: passed-through devices can put reserved ranges of the host into the memory map");
     CHECK(refused_xl(xl("pvshim=1")).starts_with("f: line 4: pvshim is set"));
     CHECK(refused_xl(xl("rdm='strategy=host'")).starts_with("f: line 4: rdm is set"));
     CHECK(refused_xl(xl("bootloader='pygrub'")).starts_with("f: line 4: bootloader is set"));
@@ -141,7 +144,8 @@ TEST_CASE("read_xl_config: refusals, with the line") {
 
 TEST_CASE("read_libxl_json: what is read, and what is refused") {
     const auto read = [](std::string_view build) {
-        return read_libxl_json(fmt::format(R"({{"c_info": {{"type": "hvm"}}, "b_info": {{"max_memkb": 131072{}}}, "nics": [{{"nictype": "vif"}}]}})", build), "f");
+        return read_libxl_json(
+            fmt::format(R"({{"c_info": {{"type": "hvm"}}, "b_info": {{"max_memkb": 131072{}}}, "nics": [{{"nictype": "vif"}}]}})", build), "f");
     };
     CHECK(read("").vga == XenVga::cirrus);
     CHECK(read("").video_kib == 8 * 1024);
@@ -174,12 +178,15 @@ TEST_CASE("read_libvirt_xml: what is read, and what is refused, with the line") 
     CHECK(refused_xml(xml("")).empty());
     CHECK(read_libvirt_xml(xml(""), "f").apic); // libvirt leaves it to libxl for PVH
     CHECK_FALSE(read_libvirt_xml("<domain type='xen'><memory>131072</memory><os><type>hvm</type></os></domain>", "f").apic);
-    CHECK(read_libvirt_xml("<domain type='xen'><memory unit='b'>134217729</memory><os><type>hvm</type></os></domain>", "f").memory_kib == 129 * 1024); // rounded up
+    CHECK(read_libvirt_xml("<domain type='xen'><memory unit='b'>134217729</memory><os><type>hvm</type></os></domain>", "f").memory_kib ==
+          129 * 1024); // rounded up
     CHECK_FALSE(read_libvirt_xml(xml("", "<cmdline/>"), "f").cmdline);
     CHECK(read_libvirt_xml(xml("", "<cmdline>a &amp; b</cmdline>"), "f").cmdline == "a & b");
     CHECK(read_libvirt_xml(xml("", "", "<interface type='bridge'/>", "hvm"), "f").emulated_nics);
     CHECK_FALSE(read_libvirt_xml(xml("", "", "<interface type='bridge'><model type='netfront'/></interface>", "hvm"), "f").emulated_nics);
-    CHECK(read_libvirt_xml(xml("", "<loader type='rom'>/usr/lib/xen/boot/hvmloader</loader><acpi><table type='slic'>/t</table></acpi>", "", "hvm"), "f").acpi_firmware == "/t");
+    CHECK(
+        read_libvirt_xml(xml("", "<loader type='rom'>/usr/lib/xen/boot/hvmloader</loader><acpi><table type='slic'>/t</table></acpi>", "", "hvm"), "f")
+            .acpi_firmware == "/t");
     CHECK(refused_xml("<!DOCTYPE a [<!ENTITY b 'c'>]>\n<domain/>") == "f: line 1: a document type declaration, which a domain does not have");
     CHECK(refused_xml(xml("", "<cmdline>&b;</cmdline>")).find("f: line 1: undefined entity") != std::string::npos);
     CHECK(refused_xml(xml("\n<surprise/>")) == "f: line 2: surprise is not known here, so it could change the initial image unseen");

@@ -90,7 +90,8 @@ TEST_CASE("check_pvh_kernel: notes that no prediction covers") {
     };
     check_pvh_kernel(good, rules, "k");
     CHECK(refused([](XenNotes& n) { n.phys32_entry.reset(); }) == "k: no note PHYS32_ENTRY among its Xen notes, so it cannot start as PVH guest");
-    CHECK(refused([](XenNotes& n) { n.phys32_entry = 0x2000000; }) == "k: note PHYS32_ENTRY is 0x2000000, outside the image from 0x1000000 to 0x1005345");
+    CHECK(refused([](XenNotes& n) { n.phys32_entry = 0x2000000; }) ==
+          "k: note PHYS32_ENTRY is 0x2000000, outside the image from 0x1000000 to 0x1005345");
     CHECK(refused([](XenNotes& n) { n.bsd_symtab = true; }).find("BSD_SYMTAB") != std::string::npos);
     CHECK(refused([](XenNotes& n) { n.paddr_offset = true; }).find("PADDR_OFFSET without VIRT_BASE") != std::string::npos);
     CHECK(refused([](XenNotes& n) { n.paddr_offset = true; }, {4, 18, 5}).empty());
@@ -144,7 +145,8 @@ TEST_CASE("XenElf and unpack_kernel: every flipped bit gives an Error or an imag
 TEST_CASE("unpack_kernel: output is bounded, and as long as the payload says") {
     const Bytes packed = content("kernel.zst");
     CHECK(unpack_kernel(packed, "k").bytes.size() == content("kernel.elf").size());
-    CHECK(message_of([&] { return unpack_kernel(packed, "k", 256, 6000).bytes; }) == "k: payload at 420h: its last four bytes say that it unpacks to 6124 bytes, want at most 6000");
+    CHECK(message_of([&] { return unpack_kernel(packed, "k", 256, 6000).bytes; }) ==
+          "k: payload at 420h: its last four bytes say that it unpacks to 6124 bytes, want at most 6000");
     for (const char* name : {"kernel.gzip", "kernel.xz", "kernel.lzma", "kernel.lz4", "kernel.zst"})
         for (const std::uint32_t claim : {0U, 6123U, 6125U + 16U, 6200U}) {
             CAPTURE(name);
@@ -190,7 +192,8 @@ TEST_CASE("AcpiReference: known pages, round trip, both builds") {
         CHECK(build_of_tables(reference.tables) == XenBuild::first);
         const Bytes later = reference.tables_of(XenBuild::later);
         CHECK(build_of_tables(later) == XenBuild::later);
-        CHECK(AcpiReference::from_pages(reference.libxenlight, reference.vcpus, reference.online, reference.info, later, reference.rsdp) == reference);
+        CHECK(AcpiReference::from_pages(reference.libxenlight, reference.vcpus, reference.online, reference.info, later, reference.rsdp) ==
+              reference);
         std::size_t differing = 0;
         for (std::size_t i = 0; i < later.size(); ++i)
             if (later[i] != reference.tables[i]) {
@@ -225,7 +228,8 @@ TEST_CASE("AcpiReference: every flipped bit that a checksum or pointer covers is
     }
     CHECK(unseen > 0); // padding between tables, which nothing checks and the digest covers
     for (std::size_t at = 0; at < 64; ++at)
-        for (unsigned bit = 0; bit < 8; ++bit) CHECK(refused([&](AcpiReference& r) { r.rsdp[at] = static_cast<std::uint8_t>(r.rsdp[at] ^ 1U << bit); }));
+        for (unsigned bit = 0; bit < 8; ++bit)
+            CHECK(refused([&](AcpiReference& r) { r.rsdp[at] = static_cast<std::uint8_t>(r.rsdp[at] ^ 1U << bit); }));
     CHECK(refused([](AcpiReference& r) { r.vcpus = 1; }));
     CHECK(refused([](AcpiReference& r) { r.vcpus = 3; }));
     CHECK(refused([](AcpiReference& r) { r.online.reset(1); }));

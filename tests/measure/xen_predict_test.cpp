@@ -42,7 +42,8 @@ struct Guest {
     XenImage predict() const { return predict_xen(config, files, version, acpi ? &*acpi : nullptr); }
 };
 
-Guest pvh(std::string_view kernel, std::optional<std::string> cmdline, std::uint64_t mib, std::string_view acpi, std::optional<std::string_view> ramdisk = {}, XenVersion version = {4, 17, 7}) {
+Guest pvh(std::string_view kernel, std::optional<std::string> cmdline, std::uint64_t mib, std::string_view acpi,
+          std::optional<std::string_view> ramdisk = {}, XenVersion version = {4, 17, 7}) {
     Guest out;
     out.version = version;
     out.acpi = reference(acpi, version);
@@ -166,8 +167,10 @@ TEST_CASE("predict_xen: a kernel is the same however it is packed") {
         CAPTURE(name);
         CHECK(digest_of(pvh(name, "q", 128, "acpi-2-2.json")) == want);
     }
-    CHECK(message_of([] { return digest_of(pvh("kernel.bzip2", "q", 128, "acpi-2-2.json")); }) == "kernel.bzip2: payload at 420h: bzip2 compression, which xen-sev does not unpack");
-    CHECK(message_of([] { return digest_of(pvh("kernel.lzo", "q", 128, "acpi-2-2.json")); }) == "kernel.lzo: payload at 420h: LZO compression, which xen-sev does not unpack");
+    CHECK(message_of([] { return digest_of(pvh("kernel.bzip2", "q", 128, "acpi-2-2.json")); }) ==
+          "kernel.bzip2: payload at 420h: bzip2 compression, which xen-sev does not unpack");
+    CHECK(message_of([] { return digest_of(pvh("kernel.lzo", "q", 128, "acpi-2-2.json")); }) ==
+          "kernel.lzo: payload at 420h: LZO compression, which xen-sev does not unpack");
 }
 
 TEST_CASE("predict_xen: what the builder does to ramdisks, before and since 4.20") {
@@ -224,7 +227,10 @@ TEST_CASE("predict_xen: refuses what it cannot predict, and says why") {
     refused(changed([](Guest& g) { g.config.vcpus = 3; }), "the ACPI reference is for 2 vCPUs, online 0-1, of Xen 4.17.7, want 3 vCPUs");
     refused(changed([](Guest& g) { g.config.online = first_vcpus(1); }), "want 2 vCPUs, online 0");
     refused(changed([](Guest& g) { g.acpi->xen_version = {4, 18, 5}; }), "of Xen 4.18.5, want");
-    refused(changed([](Guest& g) { g.version = {4, 17, 5}; }), "Xen 4.17.5: the initial image of a pvh guest cannot be predicted: its ACPI pages hold left-over bytes");
+    refused(changed([](Guest& g) {
+                g.version = {4, 17, 5};
+            }),
+            "Xen 4.17.5: the initial image of a pvh guest cannot be predicted: its ACPI pages hold left-over bytes");
     refused(changed([](Guest& g) { g.version = {4, 23, 0}; }), "it is newer than 4.22");
     refused(changed([](Guest& g) { g.config.apic = false; }), "apic is off");
     refused(changed([](Guest& g) { g.config.memory_kib = 16 * 1024; }), "beyond the 0x1000000 bytes of low memory");
@@ -264,14 +270,18 @@ TEST_CASE("XenRange::page: the same bytes as visit, pieces inside, across and be
 }
 
 TEST_CASE("start_info: what is written is read; addresses out of the segment are refused") {
-    const XenStartInfo info{.cmdline = "a b", .module = XenModule{.gpa = 0x5000, .size_bytes = 77, .cmdline = {}}, .rsdp_gpa = 0xFC008000, .memory = {{0, 0x8000000, 1}, {0xFC000000, 4096, 3}}};
+    const XenStartInfo info{.cmdline = "a b",
+                            .module = XenModule{.gpa = 0x5000, .size_bytes = 77, .cmdline = {}},
+                            .rsdp_gpa = 0xFC008000,
+                            .memory = {{0, 0x8000000, 1}, {0xFC000000, 4096, 3}}};
     Bytes bytes = info.serialize(0x3000);
     const XenStartInfoView view = XenStartInfoView::parse(bytes, 0x3000);
     CHECK(view.cmdline == "a b");
     CHECK(view.memory == info.memory);
     CHECK(view.modules == std::vector<std::array<std::uint64_t, 2>>{{0x5000, 77}});
     CHECK(view.rsdp_gpa == 0xFC008000);
-    for (std::size_t length = 0; length < bytes.size(); ++length) CHECK_THROWS_AS(XenStartInfoView::parse(ByteView{bytes}.first(length), 0x3000), Error);
+    for (std::size_t length = 0; length < bytes.size(); ++length)
+        CHECK_THROWS_AS(XenStartInfoView::parse(ByteView{bytes}.first(length), 0x3000), Error);
     for (std::size_t byte = 0; byte < 56; ++byte)
         for (unsigned bit = 0; bit < 8; ++bit) {
             Bytes flipped = bytes;
@@ -285,10 +295,20 @@ TEST_CASE("XenVersion and rules") {
     CHECK(XenVersion::parse("4.17.7", "x") == XenVersion{4, 17, 7});
     CHECK(XenVersion::parse("4.17.7+13-g2445b30a44-0+deb12u1", "x") == XenVersion{4, 17, 7});
     CHECK(XenVersion::parse("2001:4.17.5-16.fc37", "x") == XenVersion{4, 17, 5});
-    for (const char* text : {"", "4", "4.17", "4.17.", "4.17.x", "4.18.0-rc2", "4.22-unstable", "4.17.7.1", "x4.17.7", "4.017.7", ":4.17.7", "4.17.99999999999"})
+    for (const char* text :
+         {"", "4", "4.17", "4.17.", "4.17.x", "4.18.0-rc2", "4.22-unstable", "4.17.7.1", "x4.17.7", "4.017.7", ":4.17.7", "4.17.99999999999"})
         CHECK_THROWS_AS(XenVersion::parse(text, "x"), Error);
-    for (const auto& [text, predictable] : std::map<std::string, bool>{{"4.16.9", false}, {"4.17.5", false}, {"4.17.6", true}, {"4.18.3", false}, {"4.18.4", true}, {"4.19.0", false},
-                                                                       {"4.19.1", true}, {"4.20.0", true}, {"4.22.9", true}, {"4.23.0", false}, {"5.0.0", false}}) {
+    for (const auto& [text, predictable] : std::map<std::string, bool>{{"4.16.9", false},
+                                                                       {"4.17.5", false},
+                                                                       {"4.17.6", true},
+                                                                       {"4.18.3", false},
+                                                                       {"4.18.4", true},
+                                                                       {"4.19.0", false},
+                                                                       {"4.19.1", true},
+                                                                       {"4.20.0", true},
+                                                                       {"4.22.9", true},
+                                                                       {"4.23.0", false},
+                                                                       {"5.0.0", false}}) {
         CAPTURE(text);
         const XenVersion version = XenVersion::parse(text, "x");
         CHECK(message_of([&] { return xen_rules(version, XenGuestType::pvh); }).empty() == predictable);

@@ -7,7 +7,8 @@
 namespace sev::probe {
 namespace {
 
-const Failure denied{EACCES, "Permission denied"}, absent{ENOENT, "No such file or directory"}, faulted{EIO, "Input/output error"}, no_call{ENOSYS, "Function not implemented"};
+const Failure denied{EACCES, "Permission denied"}, absent{ENOENT, "No such file or directory"}, faulted{EIO, "Input/output error"},
+    no_call{ENOSYS, "Function not implemented"};
 
 Probe bare() { return test::shipped("epyc-7443"); }
 Probe dom0() { return test::shipped("epyc-3151-xen-4.17"); }
@@ -219,7 +220,8 @@ TEST_CASE("TSME has three values, and absence is unknown") {
 TEST_CASE("SME: active by the kernel's word in either of its forms, off by its argument, else unknown") {
     Probe p = bare();
     p.kernel_arguments = std::string{};
-    for (const char* const line : {"AMD Memory Encryption Features active: SME", "Memory Encryption Features active: AMD SME", "ccp: psp: Both TSME and SME are active, ..."}) {
+    for (const char* const line : {"AMD Memory Encryption Features active: SME", "Memory Encryption Features active: AMD SME",
+                                   "ccp: psp: Both TSME and SME are active, ..."}) {
         p.kernel_log = KernelLog{line};
         CHECK(assess(p).feature("SME").usable.yes());
     }
@@ -338,7 +340,8 @@ TEST_CASE("the ladder under Xen") {
 
 TEST_CASE("the ladder under Xen: what L1 needs, each alone") {
     Probe p = dom0();
-    for (const auto& [version, level] : {std::pair{"4.17", 1U}, {"4.17.0", 1U}, {"4.16.5", 0U}, {"4.9", 0U}, {"4.22-rc", 1U}, {"5.0", 1U}, {"unstable", 0U}, {"4", 0U}}) {
+    for (const auto& [version, level] :
+         {std::pair{"4.17", 1U}, {"4.17.0", 1U}, {"4.16.5", 0U}, {"4.9", 0U}, {"4.22-rc", 1U}, {"5.0", 1U}, {"unstable", 0U}, {"4", 0U}}) {
         p.xen_version = std::string{version};
         CHECK_MESSAGE(assess(p).level.level == level, version);
     }

@@ -79,7 +79,9 @@ TEST_CASE("what a bundle may not be, each alone") {
     refused("errno is negative", [](auto& v) { v["readings"]["msr_syscfg"] = {{"errno", -1}, {"text", "x"}}; });
     refused("want an object", [](auto& v) { v["readings"]["msr_syscfg"] = 7; });
     refused("cpu_flags: value has 513 bytes", [](auto& v) { v["readings"]["cpu_flags"]["value"] = std::string(513, 'a'); });
-    refused("has 65 elements", [](auto& v) { v["readings"]["cpuid_instruction"]["value"]["leaves"] = json::Value(65, v["readings"]["cpuid_instruction"]["value"]["leaves"][0]); });
+    refused("has 65 elements", [](auto& v) {
+        v["readings"]["cpuid_instruction"]["value"]["leaves"] = json::Value(65, v["readings"]["cpuid_instruction"]["value"]["leaves"][0]);
+    });
     refused("leaves[0]: eax is 4294967296", [](auto& v) { v["readings"]["cpuid_instruction"]["value"]["leaves"][0]["eax"] = 4294967296; });
     refused("leaves[0]: ecx is missing", [](auto& v) { v["readings"]["cpuid_instruction"]["value"]["leaves"][0].erase("ecx"); });
     refused("has 129 elements", [](auto& v) { v["readings"]["kernel_log"]["value"] = json::Value(129, "line"); });
@@ -94,7 +96,8 @@ TEST_CASE("what a bundle may not be, each alone") {
 
 TEST_CASE("every truncation of a bundle is refused") {
     const std::string text = Bundle::to_json(full()).dump();
-    for (std::size_t length = 0; length < text.size(); ++length) CHECK_THROWS_AS(Bundle::parse(std::string_view{text}.substr(0, length), "bundle"), Error);
+    for (std::size_t length = 0; length < text.size(); ++length)
+        CHECK_THROWS_AS(Bundle::parse(std::string_view{text}.substr(0, length), "bundle"), Error);
 }
 
 TEST_CASE("a bundle above the limit is refused before it is read") {

@@ -21,17 +21,68 @@ struct Expected {
 
 const std::vector<Expected>& table() {
     static const std::vector<Expected> rows{
-        // EDX = 1: no ASID below the lowest SEV ASID, so none for SEV-ES until the BIOS sets a limit. PSP v1 has no tsme_status: unknown, not off. No SNP bit in Zen 1.
-        {"epyc-3151", Place::bare_metal, 2, "Xen", "firmware-enabled", "unknown", "usable now", "in silicon", "absent", "0/15", {"bios-sev-es-asids", "kvm-sev-es"}},
+        // EDX = 1: no ASID below the lowest SEV ASID, so none for SEV-ES until the BIOS sets a limit. PSP v1 has no tsme_status: unknown, not off. No
+        // SNP bit in Zen 1.
+        {"epyc-3151",
+         Place::bare_metal,
+         2,
+         "Xen",
+         "firmware-enabled",
+         "unknown",
+         "usable now",
+         "in silicon",
+         "absent",
+         "0/15",
+         {"bios-sev-es-asids", "kvm-sev-es"}},
         // dom0's SYSCFG and ccp's message prove nothing about the BIOS: BIOS and PSP are unknown; ENOSYS on hypercall 43 is Xen's own word. L1.
-        {"epyc-3151-xen-4.17", Place::xen_dom0, 1, "Xen", "in silicon", "unknown", "in silicon", "in silicon", "absent", "0/15", {"bios-sev-es-asids", "xen-coco"}},
+        {"epyc-3151-xen-4.17",
+         Place::xen_dom0,
+         1,
+         "Xen",
+         "in silicon",
+         "unknown",
+         "in silicon",
+         "in silicon",
+         "absent",
+         "0/15",
+         {"bios-sev-es-asids", "xen-coco"}},
         // SYSCFG[23] = 0 on bare metal: SMEE is off, and everything above it.
-        {"epyc-7601", Place::bare_metal, 0, "BIOS", "in silicon", "unknown", "in silicon", "in silicon", "absent", "0/15", {"bios-smee", "bios-sev-es-asids", "psp-device", "kvm-sev", "kvm-sev-es"}},
-        {"epyc-7302", Place::bare_metal, 2, "Xen", "firmware-enabled", "unknown", "usable now", "in silicon", "absent", "0/509", {"bios-sev-es-asids", "kvm-sev-es"}},
+        {"epyc-7601",
+         Place::bare_metal,
+         0,
+         "BIOS",
+         "in silicon",
+         "unknown",
+         "in silicon",
+         "in silicon",
+         "absent",
+         "0/15",
+         {"bios-smee", "bios-sev-es-asids", "psp-device", "kvm-sev", "kvm-sev-es"}},
+        {"epyc-7302",
+         Place::bare_metal,
+         2,
+         "Xen",
+         "firmware-enabled",
+         "unknown",
+         "usable now",
+         "in silicon",
+         "absent",
+         "0/509",
+         {"bios-sev-es-asids", "kvm-sev-es"}},
         // EDX = 128: 127 for SEV-ES. SYSCFG[24] = 0: SNP is not on. tsme_status 0: off.
         {"epyc-7443", Place::bare_metal, 2, "Xen", "usable now", "off", "usable now", "usable now", "in silicon", "127/382", {}},
         // the bits are in silicon and SMEE is on, yet the PSP has no SEV: the first missing layer is its firmware
-        {"ryzen-pro-4750u", Place::bare_metal, 0, "PSP firmware", "firmware-enabled", "on", "firmware-enabled", "in silicon", "absent", "0/15", {"bios-sev-es-asids", "psp-device", "kvm-sev", "kvm-sev-es"}},
+        {"ryzen-pro-4750u",
+         Place::bare_metal,
+         0,
+         "PSP firmware",
+         "firmware-enabled",
+         "on",
+         "firmware-enabled",
+         "in silicon",
+         "absent",
+         "0/15",
+         {"bios-sev-es-asids", "psp-device", "kvm-sev", "kvm-sev-es"}},
         // the highest extended leaf is 0x80000008: leaf 0x8000001f does not exist, whatever the record holds
         {"intel", Place::bare_metal, 0, "silicon", "absent", "absent", "absent", "absent", "absent", "-", {"cpu-vendor"}},
         // a guest sees its own SEV bit only; neither its host's BIOS nor PSP nor ASIDs
@@ -146,7 +197,8 @@ TEST_CASE("no line is wider than 80 columns, explained or not, and every text is
         p.dmi_board_name = fmt::format("{:W<300}{}", "", "\xE6\x9D\xBF\x1b[31m"); // not operator+, of which GCC 12 wrongly says -Warray-bounds
         p.note = std::string(1000, 'n');
         const Report r = assess(p);
-        for (const std::string& text : {render(p, r, false), render(p, r, true), render(ok_report(p, r, std::nullopt)), render(ok_report(p, r, Generation::snp))})
+        for (const std::string& text :
+             {render(p, r, false), render(p, r, true), render(ok_report(p, r, std::nullopt)), render(ok_report(p, r, Generation::snp))})
             for (const std::string& line : lines_of(text)) {
                 CHECK(line.size() <= 80);
                 CHECK(std::ranges::all_of(line, [](unsigned char c) { return c >= 0x20 && c < 0x7F; }));
@@ -155,7 +207,8 @@ TEST_CASE("no line is wider than 80 columns, explained or not, and every text is
 }
 
 TEST_CASE("nothing below L3 says that memory is encrypted or that SEV is active") {
-    const std::regex claim{R"((memory|guests?|ram|dram|vms?)( \w+)? (is|are) (\w+ )?(encrypted|enciphered)|sev( \w+)? (is )?active)", std::regex::icase};
+    const std::regex claim{R"((memory|guests?|ram|dram|vms?)( \w+)? (is|are) (\w+ )?(encrypted|enciphered)|sev( \w+)? (is )?active)",
+                           std::regex::icase};
     CHECK(std::regex_search(std::string{"the memory is encrypted"}, claim));
     CHECK(std::regex_search(std::string{"SEV active"}, claim));
     for (const std::string& name : test::shipped_names()) {
@@ -177,7 +230,8 @@ TEST_CASE("nothing below L3 says that memory is encrypted or that SEV is active"
 TEST_CASE("--explain gives every fact with its source, and tells SME from TSME") {
     const Probe p = test::shipped("epyc-3151");
     const std::string text = std::regex_replace(render(p, assess(p), true), std::regex{R"(\s+)"}, " ");
-    for (const char* const words : {"in silicon: yes", "by BIOS: yes", "SYSCFG[23] is 1; HWCR[0] is 1", "TSME in silicon: unknown", "see: docs/checks/bios-sev-es-asids.md", "With TSME on, SME adds nothing"})
+    for (const char* const words : {"in silicon: yes", "by BIOS: yes", "SYSCFG[23] is 1; HWCR[0] is 1", "TSME in silicon: unknown",
+                                    "see: docs/checks/bios-sev-es-asids.md", "With TSME on, SME adds nothing"})
         CHECK_MESSAGE(text.find(words) != std::string::npos, words);
 }
 

@@ -9,7 +9,8 @@ namespace {
 /// A CPU that gives rubbish for every leaf above its maximum, as Intel's do, and remembers what it was asked.
 class TrapCpu : public CpuidSource {
 public:
-    TrapCpu(std::uint32_t highest_basic, std::uint32_t highest_extended, bool hypervisor) : basic_{highest_basic}, extended_{highest_extended}, hypervisor_{hypervisor} {}
+    TrapCpu(std::uint32_t highest_basic, std::uint32_t highest_extended, bool hypervisor)
+        : basic_{highest_basic}, extended_{highest_extended}, hypervisor_{hypervisor} {}
     Reading<CpuidLeaf> read(std::uint32_t leaf) override {
         asked.insert(leaf);
         if (leaf == fails) return Failure{5, "Input/output error"};
@@ -27,7 +28,8 @@ private:
 };
 
 TEST_CASE("read_leaves asks for no leaf above the maximum of its range") {
-    for (const std::uint32_t highest : {0x8000'0000U, 0x8000'0004U, 0x8000'0008U, 0x8000'000AU, 0x8000'001EU, 0x8000'001FU, 0x8000'0020U, 0x8000'0021U, 0x8000'FFFFU}) {
+    for (const std::uint32_t highest :
+         {0x8000'0000U, 0x8000'0004U, 0x8000'0008U, 0x8000'000AU, 0x8000'001EU, 0x8000'001FU, 0x8000'0020U, 0x8000'0021U, 0x8000'FFFFU}) {
         CAPTURE(highest);
         TrapCpu cpu{0xD, highest, false};
         const auto leaves = read_leaves(cpu);
@@ -93,11 +95,23 @@ TEST_CASE("find takes subleaf 0 only") {
 TEST_CASE("EncryptionLeaf: known values, from public dumps") {
     // Naples (libvirt's CPU test data), Rome and Milan (public dumps), decoded by hand after the APM's table
     const auto naples = EncryptionLeaf::decode({leaf_encryption, 0, 0x0000'000F, 0x16F, 0xF, 1});
-    CHECK(naples == EncryptionLeaf{.sme = true, .sev = true, .sev_es = true, .page_flush_msr = true, .c_bit = 47, .address_bits_lost = 5, .asids = 15, .min_sev_asid = 1});
+    CHECK(naples ==
+          EncryptionLeaf{
+              .sme = true, .sev = true, .sev_es = true, .page_flush_msr = true, .c_bit = 47, .address_bits_lost = 5, .asids = 15, .min_sev_asid = 1});
     CHECK(naples.es_asids() == 0);
     CHECK(naples.sev_asids() == 15);
     const auto milan = EncryptionLeaf::decode({leaf_encryption, 0, 0x0101'FD3F, 0x4173, 0x1FD, 0x80});
-    CHECK(milan == EncryptionLeaf{.sme = true, .sev = true, .sev_es = true, .snp = true, .vmpl = true, .page_flush_msr = true, .c_bit = 51, .address_bits_lost = 5, .vmpls = 4, .asids = 509, .min_sev_asid = 128});
+    CHECK(milan == EncryptionLeaf{.sme = true,
+                                  .sev = true,
+                                  .sev_es = true,
+                                  .snp = true,
+                                  .vmpl = true,
+                                  .page_flush_msr = true,
+                                  .c_bit = 51,
+                                  .address_bits_lost = 5,
+                                  .vmpls = 4,
+                                  .asids = 509,
+                                  .min_sev_asid = 128});
     CHECK(milan.es_asids() == 127);
     CHECK(milan.sev_asids() == 382);
 }

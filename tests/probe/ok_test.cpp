@@ -10,7 +10,8 @@ namespace sev::probe {
 namespace {
 
 struct Run {
-    explicit Run(Probe of, std::optional<Generation> generation = std::nullopt) : probe{std::move(of)}, ok{ok_report(probe, assess(probe), generation)} {}
+    explicit Run(Probe of, std::optional<Generation> generation = std::nullopt)
+        : probe{std::move(of)}, ok{ok_report(probe, assess(probe), generation)} {}
     Outcome outcome(std::string_view name) const {
         const auto found = std::ranges::find(ok.lines, name, &OkLine::name);
         REQUIRE(found != ok.lines.end());
@@ -102,7 +103,8 @@ TEST_CASE("each check has its page, each page its check, and both have the same 
         CHECK(pages.erase(std::string{info.id}) == 1);
         const std::string page = read_text(Path{"docs/checks"} / (std::string{info.id} + ".md"), 64 * 1024);
         CHECK(page.starts_with(fmt::format("# {}: {}\n", info.id, info.title)));
-        for (const char* const section : {"\n## What is looked at\n", "\n## Why it fails\n", "\n## What to do\n"}) CHECK_MESSAGE(page.find(section) != std::string::npos, section);
+        for (const char* const section : {"\n## What is looked at\n", "\n## Why it fails\n", "\n## What to do\n"})
+            CHECK_MESSAGE(page.find(section) != std::string::npos, section);
     }
     for (const std::string& page : pages) FAIL_CHECK("no check has this page: " << page);
     std::set<std::string_view> ids;

@@ -59,7 +59,8 @@ TEST_CASE("read_hexadecimal and read_msr") {
 TEST_CASE("read_psp_devices: AMD's encryption controllers and what ccp has bound, nothing else") {
     const test::TemporaryDirectory dir;
     const Path bus = dir / "sys/bus/pci/devices";
-    const auto device = [&](std::string_view at, std::string_view vendor, std::string_view device_id, std::string_view kind, std::string_view driver) {
+    const auto device = [&](std::string_view at, std::string_view vendor, std::string_view device_id, std::string_view kind,
+                            std::string_view driver) {
         put(bus / at / "vendor", vendor);
         put(bus / at / "device", device_id);
         put(bus / at / "class", kind);
@@ -81,7 +82,8 @@ TEST_CASE("read_psp_devices: AMD's encryption controllers and what ccp has bound
 
 TEST_CASE("read_cpu_info: the first CPU's microcode, and only the flags that matter") {
     const test::TemporaryDirectory dir;
-    put(dir / "proc/cpuinfo", "processor\t: 0\nmicrocode\t: 0x8001250\nflags\t\t: fpu svm sme sev sevx ssse3\n\nprocessor\t: 1\nmicrocode\t: 0x1\nflags\t\t: sev_es\n");
+    put(dir / "proc/cpuinfo",
+        "processor\t: 0\nmicrocode\t: 0x8001250\nflags\t\t: fpu svm sme sev sevx ssse3\n\nprocessor\t: 1\nmicrocode\t: 0x1\nflags\t\t: sev_es\n");
     const CpuInfo info = read_cpu_info(dir.path());
     CHECK(*info.microcode.value() == "0x8001250");
     CHECK(*info.flags.value() == "svm sme sev");
@@ -96,8 +98,10 @@ TEST_CASE("the kernel's command line is not recorded, but for the words about me
 }
 
 TEST_CASE("about_encryption keeps lines about the matter, cut and printable, and never the command line") {
-    const auto lines = about_encryption("<6>[1] Kernel command line: root=/dev/x kvm_amd.sev=1 token=SEV\n<6>[1] Command line: SEV\n[2] usb 1-1: new device\n[3] ccp 0000:01:00.2: SEV API:0.17 build:48\n"
-                                        "[4] ccp \x1b[2J" + std::string(1000, 'a') + "\n[5] SEV supported: 15 ASIDs");
+    const auto lines = about_encryption("<6>[1] Kernel command line: root=/dev/x kvm_amd.sev=1 token=SEV\n<6>[1] Command line: SEV\n[2] usb 1-1: new "
+                                        "device\n[3] ccp 0000:01:00.2: SEV API:0.17 build:48\n"
+                                        "[4] ccp \x1b[2J" +
+                                        std::string(1000, 'a') + "\n[5] SEV supported: 15 ASIDs");
     REQUIRE(lines.size() == 3);
     CHECK(lines[0] == "[3] ccp 0000:01:00.2: SEV API:0.17 build:48");
     CHECK(lines[1].find('\x1b') == std::string::npos);
@@ -124,7 +128,8 @@ TEST_CASE("collect: a tree of dom0, with the helper module missing") {
     put(dir / "sys/class/dmi/id/product_uuid", "99999999-8888-7777-6666-555555555555\n");
     put(dir / "dmesg", "[1] ccp 0000:01:00.2: SEV: memory encryption not enabled by BIOS\n");
     FakePsp psp;
-    const Probe p = collect({.root = dir.path(), .xen_modules = {dir / "no-module.so"}, .kernel_log = dir / "dmesg"}, psp, "test", "2026-01-01T00:00:00Z");
+    const Probe p =
+        collect({.root = dir.path(), .xen_modules = {dir / "no-module.so"}, .kernel_log = dir / "dmesg"}, psp, "test", "2026-01-01T00:00:00Z");
     CHECK(*p.xen_version.value() == "4.17.4-pre");
     CHECK(*p.xen_features.value() == 0x801);
     CHECK(p.xen_module.not_tried());

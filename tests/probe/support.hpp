@@ -13,7 +13,8 @@ inline probe::Probe shipped(std::string_view name) {
     return probe::Bundle::parse(read_text(path, probe::Bundle::limit_bytes), path.string());
 }
 inline const std::vector<std::string>& shipped_names() {
-    static const std::vector<std::string> names{"cloud-sev-guest", "epyc-3151", "epyc-3151-xen-4.17", "epyc-7302", "epyc-7443", "epyc-7601", "intel", "ryzen-pro-4750u"};
+    static const std::vector<std::string> names{"cloud-sev-guest", "epyc-3151", "epyc-3151-xen-4.17", "epyc-7302", "epyc-7443",
+                                                "epyc-7601",       "intel",     "ryzen-pro-4750u"};
     return names;
 }
 
@@ -21,7 +22,8 @@ inline const std::vector<std::string>& shipped_names() {
 inline probe::CpuidLeaf& leaf_of(probe::Reading<probe::CpuidLeaves>& reading, std::uint32_t leaf) {
     auto leaves = *reading.value();
     reading = leaves;
-    auto& all = const_cast<probe::CpuidLeaves*>(reading.value())->leaves; // NOLINT(cppcoreguidelines-pro-type-const-cast): the reading is the test's own
+    auto& all =
+        const_cast<probe::CpuidLeaves*>(reading.value())->leaves; // NOLINT(cppcoreguidelines-pro-type-const-cast): the reading is the test's own
     for (auto& one : all)
         if (one.leaf == leaf) return one;
     throw Error{Fault::bug, "the bundle has no such leaf"};

@@ -19,7 +19,9 @@ Chain exported(TestChain& test) {
     chain.cek->signatures = {};
     return chain;
 }
-Root pin(const Chain& chain) { return {.label = "board 7", .product = Product::naples, .fingerprint = chain.cek->fingerprint(), .amd = false, .pinned_cek = true}; }
+Root pin(const Chain& chain) {
+    return {.label = "board 7", .product = Product::naples, .fingerprint = chain.cek->fingerprint(), .amd = false, .pinned_cek = true};
+}
 
 template <class Change>
 Names failures_under_pin(Change&& change) {
@@ -79,11 +81,15 @@ TEST_CASE("pinned CEK: everything below it is judged as ever") {
     CHECK(failures_under_pin([](Chain& c, TestChain&) { c.pdh.reset(); }) == Names{"chain.pdh.present"});
     CHECK(failures_under_pin([](Chain& c, TestChain&) { c.pek->signatures[1].bytes[3] ^= 1; }) == Names{"chain.pek.signature_by_cek"});
     CHECK(failures_under_pin([](Chain& c, TestChain&) { c.pdh->signatures[0].bytes[3] ^= 1; }) == Names{"chain.pdh.signature_by_pek"});
-    CHECK(failures_under_pin([](Chain& c, TestChain&) { c.cek.reset(); }) == Names{"chain.ark.present", "chain.ask.present", "chain.cek.present", "chain.pek.signature_by_cek"});
+    CHECK(failures_under_pin([](Chain& c, TestChain&) { c.cek.reset(); }) ==
+          Names{"chain.ark.present", "chain.ask.present", "chain.cek.present", "chain.pek.signature_by_cek"});
 }
 
 TEST_CASE("pinned CEK: bytes that nothing verifies are not tolerated") {
-    CHECK(failures_under_pin([](Chain& c, TestChain& test) { TestChain::sign_by_ask(*c.cek, 0); static_cast<void>(test); }) == Names{"chain.cek.slots"});
+    CHECK(failures_under_pin([](Chain& c, TestChain& test) {
+              TestChain::sign_by_ask(*c.cek, 0);
+              static_cast<void>(test);
+          }) == Names{"chain.cek.slots"});
     CHECK(failures_under_pin([](Chain& c, TestChain&) { c.cek->signatures[1].bytes[511] = 1; }) == Names{"chain.cek.slots"});
     // a changed key or version is another fingerprint
     CHECK(failures_under_pin([](Chain& c, TestChain&) { c.cek->api.minor ^= 1; }).size() >= without_endorsement.size());

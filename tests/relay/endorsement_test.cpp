@@ -51,8 +51,9 @@ TEST_CASE("retry_after: seconds, white space, the past, and more than a day") {
 
 TEST_CASE("retry_after: nothing else is read as a time") {
     for (const std::string_view text :
-         {"", " ", "soon", "-1", "+1", "1.5", "1 2", "0x10", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 06 Nov 1994 08:49:37 GMT+1", "Sun, 31 Feb 1994 08:49:37 GMT",
-          "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT", "Sun, 06 Nov 1994 08:49:61 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT", "Sun Nov  6 08:49:37 94", "sun, 06 nov 1994 08:49:37 gmt"}) {
+         {"", " ", "soon", "-1", "+1", "1.5", "1 2", "0x10", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 UTC",
+          "Sun, 06 Nov 1994 08:49:37 GMT+1", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT",
+          "Sun, 06 Nov 1994 08:49:61 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT", "Sun Nov  6 08:49:37 94", "sun, 06 nov 1994 08:49:37 gmt"}) {
         CAPTURE(text);
         CHECK_FALSE(retry_after(text, at(784'111'000)));
     }
@@ -96,8 +97,9 @@ TEST_CASE("servers: AMD's addresses, and what an address may be") {
     CHECK(cek_url({}, chip(0xAB)) == fmt::format("https://kdsintf.amd.com/cek/id/{}", hex(chip(0xAB))));
     CHECK(ca_url({}, psp::Product::naples) == "https://download.amd.com/developer/eula/sev/ask_ark_naples.cert");
     CHECK_NOTHROW(check_pattern("https://[::1]:8443/a/{id}?x=1", "{id}", "it"));
-    for (const std::string_view pattern : {"", "https://", "http://host/{id}", "https:///{id}", "https://:443/{id}", "https://user@host/{id}", "https://host/", "https://{id}/", "https://host/{id}/{id}",
-                                           "https://host/{id} ", "https://host/{id}\n", "file:///{id}", "HTTPS://host/{id}", "https://h\xC3\xB6st/{id}"}) {
+    for (const std::string_view pattern :
+         {"", "https://", "http://host/{id}", "https:///{id}", "https://:443/{id}", "https://user@host/{id}", "https://host/", "https://{id}/",
+          "https://host/{id}/{id}", "https://host/{id} ", "https://host/{id}\n", "file:///{id}", "HTTPS://host/{id}", "https://h\xC3\xB6st/{id}"}) {
         CAPTURE(pattern);
         CHECK_THROWS_AS(check_pattern(pattern, "{id}", "it"), Error);
     }
@@ -122,7 +124,8 @@ TEST_CASE("judge_ca: good under its root, for its product, and for no other") {
 TEST_CASE("judge_ca: every length but the right one, and every bit") {
     const TestChain test = naples();
     const Bytes bytes = authority_of(test).serialize();
-    for (std::size_t length = 0; length < bytes.size(); ++length) CHECK_FALSE(judge_ca(ByteView{bytes}.first(length), "it", test.roots, std::nullopt));
+    for (std::size_t length = 0; length < bytes.size(); ++length)
+        CHECK_FALSE(judge_ca(ByteView{bytes}.first(length), "it", test.roots, std::nullopt));
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         Bytes other = bytes;
         other[i] ^= static_cast<std::uint8_t>(1U << (i % 8));
@@ -200,7 +203,9 @@ TEST_CASE("Store: notes hold for their own subject and time only") {
     const test::TemporaryDirectory folder;
     const Store store{folder / "cache"};
     const Time now = at(1'000'000'000);
-    const auto note = [&](std::string subject, Time until) { return MissingNote{.subject = std::move(subject), .server = "s:443", .asked = now, .ask_again = until, .reason = "HTTP 404"}; };
+    const auto note = [&](std::string subject, Time until) {
+        return MissingNote{.subject = std::move(subject), .server = "s:443", .asked = now, .ask_again = until, .reason = "HTTP 404"};
+    };
     const auto one_hour = now + std::chrono::hours{1};
     CHECK_FALSE(store.missing_cek(chip(1), now));
     store.put_missing_cek(chip(1), note(subject_of(chip(1)), one_hour));

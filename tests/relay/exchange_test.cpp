@@ -19,7 +19,9 @@ namespace {
 /// An owner's service that answers what the test says, in order, and notes what it was sent.
 class Owner : public Http {
 public:
-    std::variant<Response, NoAnswer> get(const std::string&, std::size_t, milliseconds) override { throw Error{Fault::bug, "an exchange never gets"}; }
+    std::variant<Response, NoAnswer> get(const std::string&, std::size_t, milliseconds) override {
+        throw Error{Fault::bug, "an exchange never gets"};
+    }
     std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes, milliseconds timeout) override {
         urls.push_back(url);
         bodies.emplace_back(body.begin(), body.end());
@@ -36,7 +38,9 @@ public:
     std::size_t limit = 0;
 };
 
-Response good(std::string_view body) { return {.status = 200, .body = Bytes{body.begin(), body.end()}, .retry_after = {}, .content_type = "application/jose"}; }
+Response good(std::string_view body) {
+    return {.status = 200, .body = Bytes{body.begin(), body.end()}, .retry_after = {}, .content_type = "application/jose"};
+}
 const NoAnswer nobody{"connection refused", {}, true, false};
 const OwnerService service{.url = "https://owner.example:8443/", .deadline = milliseconds{5000}, .connect_again = milliseconds{10}};
 
@@ -110,8 +114,9 @@ TEST_CASE("carry: what cannot be an owner's answer is refused, each alone") {
 TEST_CASE("check_owner_url: what is no plain https URL is refused") {
     CHECK_NOTHROW(check_owner_url("https://owner.example"));
     CHECK_NOTHROW(check_owner_url("https://[::1]:8443/prefix"));
-    for (const char* const bad : {"", "http://owner.example", "https://", "https:///x", "https://:1", "https://a@owner.example", "https://owner.example/?q", "https://owner.example/#f",
-                                  "https://owner example", "https://owner\\x", "file:///etc/passwd", "HTTPS//x"})
+    for (const char* const bad :
+         {"", "http://owner.example", "https://", "https:///x", "https://:1", "https://a@owner.example", "https://owner.example/?q",
+          "https://owner.example/#f", "https://owner example", "https://owner\\x", "file:///etc/passwd", "HTTPS//x"})
         CHECK_THROWS_AS(check_owner_url(bad), Error);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs whole launches and stops at named points, so that scan.py can look through this process's memory and core. It knows every key and secret of the launch, but keeps
-// them masked; it prints them masked too. One value, the canary, is kept in the clear: the scan must find it, or it has not looked.
+// Runs whole launches and stops at named points, so that scan.py can look through this process's memory and core. It knows every key and secret of
+// the launch, but keeps them masked; it prints them masked too. One value, the canary, is kept in the clear: the scan must find it, or it has not
+// looked.
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -52,8 +53,13 @@ attest::SessionMaterial material(Known& known) {
             known.add(name, out);
         };
     };
-    return {.godh = P384Key::generate(), .nonce = random_array<16>(), .wrap_iv = random_array<16>(), .tek = psp::Tek::filled_by(draw("owner-TEK")), .tik = psp::Tik::filled_by(draw("owner-TIK")),
-            .id = random_array<16>(), .report_nonce = random_array<16>()};
+    return {.godh = P384Key::generate(),
+            .nonce = random_array<16>(),
+            .wrap_iv = random_array<16>(),
+            .tek = psp::Tek::filled_by(draw("owner-TEK")),
+            .tik = psp::Tik::filled_by(draw("owner-TIK")),
+            .id = random_array<16>(),
+            .report_nonce = random_array<16>()};
 }
 
 int run(const Path& directory) {
@@ -88,7 +94,8 @@ int run(const Path& directory) {
         launch::GuestLaunch launched{firmware, asids, guest, created.offer, evidence.build(), attest::EvidenceKind::measurement, quiet};
         known.print();
         stop_at("measured");
-        const auto judgement = attest::judge(std::move(created.session), evidence, launched.evidence(), {.policy = policy, .references = references}, now);
+        const auto judgement =
+            attest::judge(std::move(created.session), evidence, launched.evidence(), {.policy = policy, .references = references}, now);
         if (!judgement.trusted) throw Error{sev::Fault::bug, "the launch was not trusted"};
         running.emplace(std::move(launched).release(attest::release_secrets(*judgement.trusted, policy), quiet));
     }

@@ -62,12 +62,13 @@ TEST_CASE("metrics: text as Prometheus' format has it") {
     metrics.observe("step_seconds", 0.5, {{"step", "x"}});
     metrics.observe("step_seconds", 5, {{"step", "x"}});
     // Written by hand after the format's definition.
-    CHECK(metrics.text() == "# HELP asids_free Free ASIDs.\\nSecond \\\\ line.\n# TYPE asids_free gauge\nasids_free 7.5\n"
-                            "# HELP launches_total Launches that ended, by state.\n# TYPE launches_total counter\n"
-                            "launches_total{state=\"a\\\"b\\\\c\\nd\"} 2\nlaunches_total{state=\"running\"} 1\n"
-                            "# HELP step_seconds Time of a step.\n# TYPE step_seconds histogram\n"
-                            "step_seconds_bucket{step=\"x\",le=\"0.1\"} 1\nstep_seconds_bucket{step=\"x\",le=\"1\"} 2\nstep_seconds_bucket{step=\"x\",le=\"+Inf\"} 3\n"
-                            "step_seconds_sum{step=\"x\"} 5.55\nstep_seconds_count{step=\"x\"} 3\n");
+    CHECK(metrics.text() ==
+          "# HELP asids_free Free ASIDs.\\nSecond \\\\ line.\n# TYPE asids_free gauge\nasids_free 7.5\n"
+          "# HELP launches_total Launches that ended, by state.\n# TYPE launches_total counter\n"
+          "launches_total{state=\"a\\\"b\\\\c\\nd\"} 2\nlaunches_total{state=\"running\"} 1\n"
+          "# HELP step_seconds Time of a step.\n# TYPE step_seconds histogram\n"
+          "step_seconds_bucket{step=\"x\",le=\"0.1\"} 1\nstep_seconds_bucket{step=\"x\",le=\"1\"} 2\nstep_seconds_bucket{step=\"x\",le=\"+Inf\"} 3\n"
+          "step_seconds_sum{step=\"x\"} 5.55\nstep_seconds_count{step=\"x\"} 3\n");
     CHECK_THROWS_AS(metrics.add("nobody_declared_this"), Error);
     CHECK_THROWS_AS(metrics.set("launches_total", 1), Error);
     CHECK_THROWS_AS(metrics.add("launches_total", -1), Error);

@@ -24,23 +24,79 @@ struct Fixture {
     }
     std::vector<Route> routes() {
         return {
-            {.method = "GET", .path = "/v1/thing/{id}", .body_limit_bytes = 0, .content_type = "", .where = Where::io_thread, .admit = {},
-             .handle = [](const Request& r) { return json_response({{"id", r.parameters.at("id")}, {"peer", r.peer.channel()}, {"q", r.query.contains("q") ? r.query.at("q") : ""}}); }},
-            {.method = "POST", .path = "/v1/echo", .body_limit_bytes = 1000, .content_type = "application/json", .where = Where::worker, .admit = {},
-             .handle = [this](const Request& r) { ++handled; return text_response(r.body); }},
-            {.method = "POST", .path = "/v1/secret", .body_limit_bytes = 1000, .content_type = "application/json", .where = Where::worker,
+            {.method = "GET",
+             .path = "/v1/thing/{id}",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::io_thread,
+             .admit = {},
+             .handle =
+                 [](const Request& r) {
+                     return json_response(
+                         {{"id", r.parameters.at("id")}, {"peer", r.peer.channel()}, {"q", r.query.contains("q") ? r.query.at("q") : ""}});
+                 }},
+            {.method = "POST",
+             .path = "/v1/echo",
+             .body_limit_bytes = 1000,
+             .content_type = "application/json",
+             .where = Where::worker,
+             .admit = {},
+             .handle =
+                 [this](const Request& r) {
+                     ++handled;
+                     return text_response(r.body);
+                 }},
+            {.method = "POST",
+             .path = "/v1/secret",
+             .body_limit_bytes = 1000,
+             .content_type = "application/json",
+             .where = Where::worker,
              .admit = [](const Peer&) { return std::optional{problem(403, "not you")}; },
-             .handle = [this](const Request&) { ++handled; return text_response("?"); }},
-            {.method = "GET", .path = "/v1/slow", .body_limit_bytes = 0, .content_type = "", .where = Where::worker, .admit = {},
-             .handle = [this](const Request&) { ++handled; std::this_thread::sleep_for(300ms); return text_response("slow"); }},
-            {.method = "GET", .path = "/v1/fails", .body_limit_bytes = 0, .content_type = "", .where = Where::worker, .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     ++handled;
+                     return text_response("?");
+                 }},
+            {.method = "GET",
+             .path = "/v1/slow",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::worker,
+             .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     ++handled;
+                     std::this_thread::sleep_for(300ms);
+                     return text_response("slow");
+                 }},
+            {.method = "GET",
+             .path = "/v1/fails",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::worker,
+             .admit = {},
              .handle = [](const Request& r) -> Response {
                  if (r.query.contains("bug")) throw std::runtime_error{"inner detail"};
                  throw Error{Fault::firmware, "LAUNCH_START: HWERROR", "power cycle"};
              }},
-            {.method = "GET", .path = "/v1/events", .body_limit_bytes = 0, .content_type = "", .where = Where::io_thread, .admit = {},
-             .handle = [this](const Request&) { Response r; r.events = hub.subscribe(); return r; }},
-            {.method = "GET", .path = "/v1/large", .body_limit_bytes = 0, .content_type = "", .where = Where::io_thread, .admit = {},
+            {.method = "GET",
+             .path = "/v1/events",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::io_thread,
+             .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     Response r;
+                     r.events = hub.subscribe();
+                     return r;
+                 }},
+            {.method = "GET",
+             .path = "/v1/large",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::io_thread,
+             .admit = {},
              .handle = [](const Request&) { return text_response(std::string(std::size_t{8} << 20, 'x')); }},
         };
     }
@@ -85,10 +141,13 @@ TEST_CASE("server: the socket has its mode, and goes with the server") {
         REQUIRE(::stat(path.c_str(), &status) == 0);
         CHECK((status.st_mode & 0777) == 0620);
         Server second{{}, {}, log};
-        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = path, .mode = 0600, .group = std::nullopt}), doctest::Contains("somebody else is listening there"), Error);
-        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = directory / std::string(120, 'x'), .mode = 0600, .group = std::nullopt}), doctest::Contains("want 1 to 107"), Error);
+        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = path, .mode = 0600, .group = std::nullopt}),
+                             doctest::Contains("somebody else is listening there"), Error);
+        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = directory / std::string(120, 'x'), .mode = 0600, .group = std::nullopt}),
+                             doctest::Contains("want 1 to 107"), Error);
         write_file(directory / "file", as_bytes("x"), Visibility::readable, Existing::refuse);
-        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = directory / "file", .mode = 0600, .group = std::nullopt}), doctest::Contains("exists and is no socket"), Error);
+        CHECK_THROWS_WITH_AS(second.listen(UnixEndpoint{.path = directory / "file", .mode = 0600, .group = std::nullopt}),
+                             doctest::Contains("exists and is no socket"), Error);
     }
     CHECK(::stat(path.c_str(), &status) != 0);
 }
@@ -102,8 +161,17 @@ TEST_CASE("server: a socket from systemd is taken when it is one, and refused wh
     const std::string path = directory / "s";
     path.copy(address.sun_path, sizeof address.sun_path - 1);
     REQUIRE(::bind(listening.get(), reinterpret_cast<struct sockaddr*>(&address), sizeof address) == 0);
-    Server server{{{.method = "GET", .path = "/", .body_limit_bytes = 0, .content_type = "", .where = Where::io_thread, .admit = {}, .handle = [](const Request&) { return text_response("root"); }}}, {}, log};
-    CHECK_THROWS_WITH_AS(server.listen(InheritedEndpoint{Fd{::dup(listening.get())}}), doctest::Contains("is no listening Unix stream socket"), Error);
+    Server server{{{.method = "GET",
+                    .path = "/",
+                    .body_limit_bytes = 0,
+                    .content_type = "",
+                    .where = Where::io_thread,
+                    .admit = {},
+                    .handle = [](const Request&) { return text_response("root"); }}},
+                  {},
+                  log};
+    CHECK_THROWS_WITH_AS(server.listen(InheritedEndpoint{Fd{::dup(listening.get())}}), doctest::Contains("is no listening Unix stream socket"),
+                         Error);
     CHECK_THROWS_AS(server.listen(InheritedEndpoint{Fd{::dup(0)}}), Error);
     REQUIRE(::listen(listening.get(), 8) == 0);
     server.listen(InheritedEndpoint{std::move(listening)});
@@ -162,7 +230,10 @@ TEST_CASE("server: bodies are taken whole, up to the route's limit, in both form
     Fixture f;
     auto client = f.client();
     CHECK(client.ask(post("/v1/echo", std::string(1000, 'b'))).body == std::string(1000, 'b'));
-    CHECK(client.ask("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").body == "abcde");
+    CHECK(client
+              .ask("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json; charset=utf-8\r\nTransfer-Encoding: "
+                   "chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+              .body == "abcde");
     CHECK(client.ask(post("/v1/echo", "")).status == 200);
     client.send("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     CHECK(client.answer().status == 100);
@@ -181,10 +252,12 @@ TEST_CASE("server: a body over the limit is refused before it is read") {
     }
     {
         auto client = f.client();
-        const Answer answer = client.ask("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
+        const Answer answer =
+            client.ask("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
         CHECK(answer.status == 413); // and no 100 Continue before
     }
-    for (const std::string& chunks : {std::string{"280000000\r\nxxx"}, "3e9\r\n" + std::string(1001, 'x') + "\r\n0\r\n\r\n", "1f4\r\n" + std::string(500, 'x') + "\r\n1f5\r\n" + std::string(501, 'x') + "\r\n0\r\n\r\n"}) {
+    for (const std::string& chunks : {std::string{"280000000\r\nxxx"}, "3e9\r\n" + std::string(1001, 'x') + "\r\n0\r\n\r\n",
+                                      "1f4\r\n" + std::string(500, 'x') + "\r\n1f5\r\n" + std::string(501, 'x') + "\r\n0\r\n\r\n"}) {
         auto client = f.client();
         const Answer answer = client.ask("POST /v1/echo HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks);
         CHECK(answer.status == 413);

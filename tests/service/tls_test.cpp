@@ -80,17 +80,30 @@ struct Fixture {
         put("ca.pem", authority.pem());
         Limits limits;
         limits.handshake_deadline = 400ms;
-        server.emplace(std::vector<Route>{{.method = "GET", .path = "/", .body_limit_bytes = 0, .content_type = "", .where = Where::worker, .admit = {}, .handle = [](const Request& r) {
-                                               return text_response(r.peer.channel() + " " + (r.peer.certificate() ? r.peer.certificate()->subject : ""));
-                                           }}},
+        server.emplace(std::vector<Route>{{.method = "GET",
+                                           .path = "/",
+                                           .body_limit_bytes = 0,
+                                           .content_type = "",
+                                           .where = Where::worker,
+                                           .admit = {},
+                                           .handle =
+                                               [](const Request& r) {
+                                                   return text_response(r.peer.channel() + " " +
+                                                                        (r.peer.certificate() ? r.peer.certificate()->subject : ""));
+                                               }}},
                        limits, log);
         port = server->listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = files(std::move(clients))});
         server->start();
     }
     TlsFiles files(std::optional<std::vector<Digest>> clients) const {
-        return {.certificate = directory / "server.pem", .key = directory / "server.key", .client_ca = directory / "ca.pem", .clients = std::move(clients)};
+        return {.certificate = directory / "server.pem",
+                .key = directory / "server.key",
+                .client_ca = directory / "ca.pem",
+                .clients = std::move(clients)};
     }
-    void put(std::string_view name, const std::string& text) const { write_file(directory / name, as_bytes(text), Visibility::secret, Existing::replace); }
+    void put(std::string_view name, const std::string& text) const {
+        write_file(directory / name, as_bytes(text), Visibility::secret, Existing::replace);
+    }
     /// The body of GET /, or why there was none.
     std::string ask(const std::optional<Authority::Issued>& client, int version = TLS1_3_VERSION) const {
         ssl::context context{ssl::context::tls_client};
@@ -182,15 +195,18 @@ TEST_CASE("TLS: files that do not do are refused by name, and a reload takes new
     f.put("bad.pem", "no certificate\n");
     auto bad = files;
     bad.certificate = f.directory / "bad.pem";
-    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = bad}), doctest::Contains("bad.pem: is no certificate chain"), Error);
+    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = bad}),
+                         doctest::Contains("bad.pem: is no certificate chain"), Error);
     bad = files;
     f.put("other.key", f.authority.issue("x").key);
     bad.key = f.directory / "other.key";
-    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = bad}), doctest::Contains("other.key: is no private key"), Error);
+    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = bad}),
+                         doctest::Contains("other.key: is no private key"), Error);
     bad = files;
     bad.client_ca = f.directory / "absent.pem";
     CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = 0, .files = bad}), doctest::Contains("absent.pem"), Error);
-    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "localhost", .port = 0, .files = files}), doctest::Contains("no numeric address"), Error);
+    CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "localhost", .port = 0, .files = files}), doctest::Contains("no numeric address"),
+                         Error);
     CHECK_THROWS_WITH_AS(other.listen(TlsEndpoint{.address = "127.0.0.1", .port = f.port, .files = files}), doctest::Contains("in use"), Error);
 
     f.put("ca.pem", f.stranger.pem());

@@ -7,8 +7,8 @@
 namespace sev::relay {
 
 /// What an administrator may set for good: JSON, format "xen-sev/relay", every key optional, unknown keys refused. docs/schemas/relay.schema.json.
-/// `cek_url`, `ca_url` (patterns as endorsement::Servers has them), `proxy`, `no_proxy`, `cacert`, `cache`, `deadline_seconds`, `missing_hours`; and of the guest
-/// owner's service `owner_url`, `owner_cacert`, `owner_cert`, `owner_key`, `owner_deadline_seconds`.
+/// `cek_url`, `ca_url` (patterns as endorsement::Servers has them), `proxy`, `no_proxy`, `cacert`, `cache`, `deadline_seconds`, `missing_hours`; and
+/// of the guest owner's service `owner_url`, `owner_cacert`, `owner_cert`, `owner_key`, `owner_deadline_seconds`.
 struct Configuration {
     static constexpr std::string_view format = "xen-sev/relay";
     static constexpr std::size_t limit_bytes = 64 << 10;

@@ -101,7 +101,8 @@ void configure(CURL* handle, const Network& network) {
 }
 
 NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) {
-    if (transfer.body_too_long) return {fmt::format("the body is longer than {} bytes", transfer.limit_bytes), "no certificate is that long: nothing was stored", false};
+    if (transfer.body_too_long)
+        return {fmt::format("the body is longer than {} bytes", transfer.limit_bytes), "no certificate is that long: nothing was stored", false};
     if (transfer.headers_too_long) return {fmt::format("the headers are longer than {} bytes", header_limit_bytes), {}, false};
     const std::string reason = printable(detail[0] ? detail : curl_easy_strerror(code));
     switch (code) {
@@ -114,7 +115,8 @@ NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) 
     case CURLE_PARTIAL_FILE: return {reason, {}, true};
     case CURLE_SSL_CERTPROBLEM: throw Error{Fault::system, reason, "--cert and --key must be a certificate and its private key, in PEM"};
     case CURLE_SSL_CACERT_BADFILE: throw Error{Fault::system, reason, "name a readable PEM file with --cacert"};
-    case CURLE_PEER_FAILED_VERIFICATION: return {reason, "the server is not who it should be; behind a proxy that opens TLS, name its CA with --cacert", false};
+    case CURLE_PEER_FAILED_VERIFICATION:
+        return {reason, "the server is not who it should be; behind a proxy that opens TLS, name its CA with --cacert", false};
     case CURLE_SSL_CONNECT_ERROR: return {reason, "the server must speak TLS 1.2 or newer", false};
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY: return {reason, "check --proxy, or https_proxy in the environment", false};
@@ -160,7 +162,10 @@ std::variant<Response, NoAnswer> perform(CURL* handle, const std::string& url, s
     if (code != CURLE_OK) return no_answer(code, transfer, detail.data());
     long status = 0;
     if (curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || status <= 0) return NoAnswer{"no HTTP status", {}, false};
-    return Response{.status = static_cast<unsigned>(status), .body = std::move(transfer.body), .retry_after = std::move(transfer.retry_after), .content_type = media_type(handle)};
+    return Response{.status = static_cast<unsigned>(status),
+                    .body = std::move(transfer.body),
+                    .retry_after = std::move(transfer.retry_after),
+                    .content_type = media_type(handle)};
 }
 
 std::unique_ptr<CURL, CurlFree> open_handle(const Network& network) {

@@ -14,8 +14,8 @@ struct Network {
     std::string user_agent;
 };
 
-/// libcurl behind an interface, and the only place that includes it. TLS 1.2 or newer, verified; https alone, also after a redirect, of which at most three
-/// are followed; no cookies, no credentials, no netrc, no environment; headers of at most 64 KiB.
+/// libcurl behind an interface, and the only place that includes it. TLS 1.2 or newer, verified; https alone, also after a redirect, of which at most
+/// three are followed; no cookies, no credentials, no netrc, no environment; headers of at most 64 KiB.
 class CurlHttp final : public Http {
 public:
     explicit CurlHttp(Network network);

@@ -33,7 +33,8 @@ Milliseconds milliseconds(double seconds) { return Milliseconds{std::llround(sec
 
 Configuration read_configuration(const cli::Arguments& given) {
     Configuration out = from_environment();
-    if (given.has("--config") || std::filesystem::exists(default_configuration)) out.read(given.has("--config") ? given.text("--config") : default_configuration);
+    if (given.has("--config") || std::filesystem::exists(default_configuration))
+        out.read(given.has("--config") ? given.text("--config") : default_configuration);
     if (given.has("--proxy")) out.network.proxy = given.text("--proxy") == "none" ? "" : given.text("--proxy");
     return out;
 }

@@ -26,7 +26,8 @@ void check_private(const Path& path) {
     struct stat facts {};
     if (::fstat(file.fd.get(), &facts) != 0) throw Error{Fault::system, fmt::format("{}: its mode cannot be read", path.string())};
     if ((facts.st_mode & 077) != 0)
-        throw Error{Fault::usage, fmt::format("{}: mode is {:04o}, and a private key is for its owner alone", path.string(), facts.st_mode & 07777), fmt::format("chmod 600 {}", path.string())};
+        throw Error{Fault::usage, fmt::format("{}: mode is {:04o}, and a private key is for its owner alone", path.string(), facts.st_mode & 07777),
+                    fmt::format("chmod 600 {}", path.string())};
 }
 
 struct Plan {
@@ -64,11 +65,26 @@ Answer run(const Arguments& given, cli::Console& console) {
 
 constexpr std::array arguments{
     Argument{.name = "--owner", .metavar = "URL", .help = "The guest owner's service, such as https://owner.example:8443. Only https, TLS 1.3."},
-    Argument{.name = "--cert", .kind = Kind::input, .metavar = "FILE", .help = "Our certificate (PEM), which the owner's service asks for.", .content = cli::Content::opaque},
-    Argument{.name = "--key", .kind = Kind::input, .metavar = "FILE", .help = "Its private key (PEM), readable for nobody else.", .content = cli::Content::opaque},
-    Argument{.name = "--cacert", .kind = Kind::input, .metavar = "FILE", .help = "Hold the service against these certificates (PEM) instead of the system's.", .content = cli::Content::opaque},
+    Argument{.name = "--cert",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Our certificate (PEM), which the owner's service asks for.",
+             .content = cli::Content::opaque},
+    Argument{.name = "--key",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Its private key (PEM), readable for nobody else.",
+             .content = cli::Content::opaque},
+    Argument{.name = "--cacert",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Hold the service against these certificates (PEM) instead of the system's.",
+             .content = cli::Content::opaque},
     Argument{.name = "--proxy", .metavar = "URL", .help = "Go through this proxy; \"none\" ignores the environment."},
-    Argument{.name = "--config", .kind = Kind::input, .metavar = "FILE", .help = "Read settings from this file instead of /etc/xen-sev/relay.json. Options on the command line win.",
+    Argument{.name = "--config",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "Read settings from this file instead of /etc/xen-sev/relay.json. Options on the command line win.",
              .limit_bytes = Configuration::limit_bytes},
     Argument{.name = "--deadline", .kind = Kind::real, .metavar = "SECONDS", .help = "For everything together, from 0.001 to 3600 (default 60)."},
 };
@@ -78,9 +94,11 @@ constexpr std::array arguments{
 const cli::Command exchange_command{
     .name = "exchange",
     .summary = "carry one request to a guest owner's service, and its answer back",
-    .text = "Reads one request on standard input to its end, posts it once, and prints the answer. Neither is read or changed: the answer is signed by the owner for "
+    .text = "Reads one request on standard input to its end, posts it once, and prints the answer. Neither is read or changed: the answer is signed "
+            "by the owner for "
             "this very request, and sevd opens no other; its secrets are sealed to one launch.\n\n"
-            "A request that may have reached the service is not sent again, because each step of a session is good once. While no connection can be made at all, "
+            "A request that may have reached the service is not sent again, because each step of a session is good once. While no connection can be "
+            "made at all, "
             "another attempt follows each second until the deadline.",
     .example = "sev-relay exchange --owner https://owner.example:8443 --cert relay.pem --key relay.key <request.json",
     .arguments = arguments,

@@ -49,14 +49,16 @@ template <std::size_t Size>
 ByteArray<Size> hex_option(const std::string& text, std::string_view option, std::string_view hint) {
     const auto bytes = try_unhex(text);
     if (!bytes || bytes->size() != Size)
-        throw Error{Fault::usage, fmt::format("{} is {} ({} characters), want {} hex digits", option, printable(text, 40), text.size(), 2 * Size), std::string{hint}};
+        throw Error{Fault::usage, fmt::format("{} is {} ({} characters), want {} hex digits", option, printable(text, 40), text.size(), 2 * Size),
+                    std::string{hint}};
     ByteArray<Size> out{};
     std::ranges::copy(*bytes, out.begin());
     return out;
 }
 
 json::Value as_json(const Fetched& fetched, std::string_view what) {
-    json::Value out{{"format", "xen-sev/relay-fetch"}, {"version", 1}, {"what", what}, {"outcome", name(fetched.outcome)}, {"subject", fetched.subject}};
+    json::Value out{
+        {"format", "xen-sev/relay-fetch"}, {"version", 1}, {"what", what}, {"outcome", name(fetched.outcome)}, {"subject", fetched.subject}};
     if (fetched.outcome == Outcome::missing) {
         out["reason"] = fetched.reason;
         if (fetched.ask_again) out["ask_again"] = endorsement::text(*fetched.ask_again);
@@ -107,10 +109,15 @@ Answer fetch_cek(const Arguments& given, cli::Console& console) {
 Answer fetch_ca(const Arguments& given, cli::Console& console) { return fetch(given, console, std::nullopt, std::nullopt); }
 
 constexpr std::string_view products = "naples|rome|milan|genoa|turin";
-constexpr Argument root_option{.name = "--root", .metavar = "LABEL:PRODUCT:FINGERPRINT",
-                               .help = "Accept this root too: the SHA-256 of the signed bytes of an ARK, in hex. AMD's roots are built in.", .repeated = true};
-constexpr Argument cache_option{.name = "--cache", .kind = Kind::directory, .metavar = "DIR",
-                                .help = "Where to keep certificates (default: /var/cache/xen-sev for root, else xen-sev in XDG_CACHE_HOME or ~/.cache)."};
+constexpr Argument root_option{.name = "--root",
+                               .metavar = "LABEL:PRODUCT:FINGERPRINT",
+                               .help = "Accept this root too: the SHA-256 of the signed bytes of an ARK, in hex. AMD's roots are built in.",
+                               .repeated = true};
+constexpr Argument cache_option{.name = "--cache",
+                                .kind = Kind::directory,
+                                .metavar = "DIR",
+                                .help =
+                                    "Where to keep certificates (default: /var/cache/xen-sev for root, else xen-sev in XDG_CACHE_HOME or ~/.cache)."};
 constexpr Argument config_option{.name = "--config", .kind = Kind::input, .metavar = "FILE",
                                  .help = "Read settings from this file instead of /etc/xen-sev/relay.json. Options on the command line win.",
                                  .limit_bytes = Configuration::limit_bytes};
@@ -120,7 +127,8 @@ constexpr Argument proxy_option{.name = "--proxy", .metavar = "URL", .help = "Go
 constexpr Argument cacert_option{.name = "--cacert", .kind = Kind::input, .metavar = "FILE",
                                  .help = "Hold servers against these certificates (PEM) instead of the system's."};
 constexpr Argument deadline_option{.name = "--deadline", .kind = Kind::real, .metavar = "SECONDS", .help = "For everything together (default 60)."};
-constexpr Argument attempt_timeout_option{.name = "--attempt-timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "For one request (default 15)."};
+constexpr Argument attempt_timeout_option{
+    .name = "--attempt-timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "For one request (default 15)."};
 constexpr Argument back_off_option{.name = "--back-off", .kind = Kind::real, .metavar = "SECONDS",
                                    .help = "How long to leave a server alone after its first failure (default 2)."};
 constexpr Argument missing_hours_option{.name = "--missing-hours", .kind = Kind::real, .metavar = "HOURS",
@@ -129,16 +137,47 @@ constexpr Argument offline_option{.name = "--offline", .kind = Kind::flag, .help
 
 constexpr std::array cek_arguments{
     Argument{.name = "--id", .metavar = "HEX", .help = "The chip's id: 128 hex digits, as sevctl show identifier prints it.", .required = true},
-    Argument{.name = "--product", .kind = Kind::choice, .metavar = "PRODUCT", .help = "The chip's product (default: the one whose ASK signed the CEK).", .choices = products},
-    Argument{.name = "--key", .metavar = "FINGERPRINT", .help = "Fingerprint of the CEK that the platform itself names, in hex; any other is refused."},
-    root_option, cache_option, config_option, cek_url_option, ca_url_option, proxy_option, cacert_option, deadline_option, attempt_timeout_option, back_off_option,
-    missing_hours_option, offline_option, cli::json_option,
+    Argument{.name = "--product",
+             .kind = Kind::choice,
+             .metavar = "PRODUCT",
+             .help = "The chip's product (default: the one whose ASK signed the CEK).",
+             .choices = products},
+    Argument{
+        .name = "--key", .metavar = "FINGERPRINT", .help = "Fingerprint of the CEK that the platform itself names, in hex; any other is refused."},
+    root_option,
+    cache_option,
+    config_option,
+    cek_url_option,
+    ca_url_option,
+    proxy_option,
+    cacert_option,
+    deadline_option,
+    attempt_timeout_option,
+    back_off_option,
+    missing_hours_option,
+    offline_option,
+    cli::json_option,
 };
 constexpr std::array ca_arguments{
-    Argument{.name = "--product", .kind = Kind::choice, .metavar = "PRODUCT", .help = "Whose ASK and ARK. AMD is known to publish those of the first three at the built-in address.",
-             .choices = products, .required = true},
-    root_option, cache_option, config_option, cek_url_option, ca_url_option, proxy_option, cacert_option, deadline_option, attempt_timeout_option, back_off_option,
-    missing_hours_option, offline_option, cli::json_option,
+    Argument{.name = "--product",
+             .kind = Kind::choice,
+             .metavar = "PRODUCT",
+             .help = "Whose ASK and ARK. AMD is known to publish those of the first three at the built-in address.",
+             .choices = products,
+             .required = true},
+    root_option,
+    cache_option,
+    config_option,
+    cek_url_option,
+    ca_url_option,
+    proxy_option,
+    cacert_option,
+    deadline_option,
+    attempt_timeout_option,
+    back_off_option,
+    missing_hours_option,
+    offline_option,
+    cli::json_option,
 };
 
 } // namespace
@@ -147,7 +186,8 @@ const cli::Command fetch_cek_command{
     .name = "fetch cek",
     .summary = "fetch the endorsement of one chip (CEK), and its product's ASK and ARK",
     .text = "Fetches the CEK of the chip with this id, and the ASK and ARK of its product. Without --product each product's ASK is tried.\n\n"
-            "No certificate names a chip id: that a CEK belongs to a chip shows when the chip's own chain is verified with it, or beforehand through --key, the "
+            "No certificate names a chip id: that a CEK belongs to a chip shows when the chip's own chain is verified with it, or beforehand through "
+            "--key, the "
             "fingerprint of the unsigned CEK that the platform exports.",
     .example = "sev-relay fetch cek --product rome --id \"$(sevctl show identifier)\"",
     .arguments = cek_arguments,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// sev-relay: fetches AMD's certificates, and carries exchanges with a guest owner. It trusts nothing, and is trusted with nothing: it can only delay or deny.
+// sev-relay: fetches AMD's certificates, and carries exchanges with a guest owner. It trusts nothing, and is trusted with nothing: it can only delay
+// or deny.
 #include <array>
 #include <csignal>
 

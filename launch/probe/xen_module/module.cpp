@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The helper module: the only part of the probe that links Xen's libraries. It asks Xen for the raw CPU policy and whether the coco hypercall exists; both are
-// questions that change nothing.
+// The helper module: the only part of the probe that links Xen's libraries. It asks Xen for the raw CPU policy and whether the coco hypercall exists;
+// both are questions that change nothing.
 #include <cerrno>
 #include <cstdarg>
 #include <cstdint>

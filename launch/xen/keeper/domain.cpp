@@ -160,7 +160,8 @@ json::Value Kept::adopt(const json::Value& question) {
 
 json::Value Kept::state() {
     DomainInfo info;
-    if (const int failed = libxl_domain_info(context_.get(), info.get(), domain()); failed != 0) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
+    if (const int failed = libxl_domain_info(context_.get(), info.get(), domain()); failed != 0)
+        throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
     return described(*info.get(), type_);
 }
 
@@ -190,11 +191,14 @@ json::Value Kept::smbios() {
     if (!store) throw Error{Fault::system, fmt::format("xenstore: {}", std::strerror(errno))};
     const auto number = [&](std::string_view name) -> std::optional<std::uint64_t> {
         unsigned size = 0;
-        const CString value{static_cast<char*>(xs_read(store.get(), XBT_NULL, fmt::format("/local/domain/{}/hvmloader/smbios/{}", domain(), name).c_str(), &size))};
+        const CString value{
+            static_cast<char*>(xs_read(store.get(), XBT_NULL, fmt::format("/local/domain/{}/hvmloader/smbios/{}", domain(), name).c_str(), &size))};
         if (!value) return std::nullopt;
         char* end = nullptr;
         const std::uint64_t out = std::strtoull(value.get(), &end, 0);
-        if (end == value.get() || *end != 0) throw Error{Fault::malformed, fmt::format("domain {}: hvmloader/smbios/{} is \"{}\", want a number", domain(), name, printable(value.get()))};
+        if (end == value.get() || *end != 0)
+            throw Error{Fault::malformed,
+                        fmt::format("domain {}: hvmloader/smbios/{} is \"{}\", want a number", domain(), name, printable(value.get()))};
         return out;
     };
     const auto address = number("address"), length = number("length");
@@ -203,7 +207,8 @@ json::Value Kept::smbios() {
 }
 
 void Kept::unpause() {
-    if (const int failed = libxl_domain_unpause(context_.get(), domain(), nullptr); failed != 0) refuse(fmt::format("domain {}: unpausing it", domain()), failed);
+    if (const int failed = libxl_domain_unpause(context_.get(), domain(), nullptr); failed != 0)
+        refuse(fmt::format("domain {}: unpausing it", domain()), failed);
     held_ = false;
 }
 
@@ -212,7 +217,8 @@ void Kept::destroy() {
     if (death_) libxl_evdisable_domain_death(context_.get(), std::exchange(death_, nullptr));
     const int failed = libxl_domain_destroy(context_.get(), *domid_, nullptr);
     DomainInfo info;
-    if (failed != 0 && libxl_domain_info(context_.get(), info.get(), *domid_) == 0 && !info->dying) refuse(fmt::format("domain {}: destroying it", *domid_), failed);
+    if (failed != 0 && libxl_domain_info(context_.get(), info.get(), *domid_) == 0 && !info->dying)
+        refuse(fmt::format("domain {}: destroying it", *domid_), failed);
     over_ = true;
     held_ = false;
 }
@@ -225,8 +231,9 @@ bool Kept::orphaned() {
 void Kept::events() {
     libxl_event* event = nullptr;
     while (libxl_event_check(context_.get(), &event, LIBXL_EVENTMASK_ALL, nullptr, nullptr) == 0) {
-        const bool ended = event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH ||
-                           (event->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN && event->u.domain_shutdown.shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND);
+        const bool ended =
+            event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH ||
+            (event->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN && event->u.domain_shutdown.shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND);
         const bool gone = event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH;
         libxl_event_free(context_.get(), event);
         // what has stopped is not started again, whatever its configuration says: a guest that was attested is attested anew

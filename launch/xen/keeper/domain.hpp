@@ -7,8 +7,8 @@
 
 namespace sev::launch::xen::keeper {
 
-/// The one domain that this process keeps. All of libxl is used from this process's only thread, and this process has no children but libxl's own, so that
-/// libxl's rules on threads and SIGCHLD hold by themselves.
+/// The one domain that this process keeps. All of libxl is used from this process's only thread, and this process has no children but libxl's own, so
+/// that libxl's rules on threads and SIGCHLD hold by themselves.
 class Kept {
 public:
     Kept();

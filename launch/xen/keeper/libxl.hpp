@@ -57,7 +57,8 @@ private:
         xentoollog_logger base;
         Logger* self;
     };
-    static void message(xentoollog_logger* logger, xentoollog_level level, int error_number, const char* context, const char* format, va_list arguments);
+    static void message(xentoollog_logger* logger, xentoollog_level level, int error_number, const char* context, const char* format,
+                        va_list arguments);
     static void progress(xentoollog_logger*, const char*, const char*, int, unsigned long, unsigned long) {}
     static void destroy(xentoollog_logger*) {}
     Hook logger_;

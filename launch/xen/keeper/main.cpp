@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// xen-sev-keeper: the one process that holds a domain for sevd, and alone links libxl. It is started by sevd and sevctl, takes one JSON question a line
-// on stdin, and answers each with one line on stdout. When its caller is gone, a domain that was not let run is destroyed.
+// xen-sev-keeper: the one process that holds a domain for sevd, and alone links libxl. It is started by sevd and sevctl, takes one JSON question a
+// line on stdin, and answers each with one line on stdout. When its caller is gone, a domain that was not let run is destroyed.
 #include <csignal>
 #include <cstdio>
 #include <cstring>

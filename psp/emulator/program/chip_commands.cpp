@@ -15,7 +15,9 @@ using cli::Argument;
 using cli::Arguments;
 using cli::Kind;
 
-std::string root_of(const Identity& identity) { return fmt::format("{}:{}:{}", identity.personality, name(identity.product), hex(identity.ark.fingerprint())); }
+std::string root_of(const Identity& identity) {
+    return fmt::format("{}:{}:{}", identity.personality, name(identity.product), hex(identity.ark.fingerprint()));
+}
 
 json::Value describe(const Identity& identity, const Personality& personality) {
     return {{"format", "xen-sev/emulated-psp"},

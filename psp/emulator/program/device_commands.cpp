@@ -33,7 +33,8 @@ Answer run(const Arguments& given, cli::Console&) {
     options.program.assign(program.begin(), program.end());
     for (const std::string_view option : {"--state", "--personality", "--fault", "--timeout", "--permit"})
         if (given.has("--socket") && given.has(option))
-            throw Error{sev::Fault::usage, fmt::format("--socket excludes {}", option), "that is for the sev-emulator serve behind the socket to be told"};
+            throw Error{sev::Fault::usage, fmt::format("--socket excludes {}", option),
+                        "that is for the sev-emulator serve behind the socket to be told"};
     return static_cast<Answer>(run_program(options));
 }
 
@@ -63,12 +64,16 @@ Answer cuse(const Arguments& given, cli::Console& console) {
     return Answer::yes;
 }
 
-constexpr Argument state_option{.name = "--state", .kind = Kind::directory, .metavar = "DIR", .help = "Directory of the chip, made by sev-emulator create.", .required = true};
-constexpr Argument fault_option{.name = "--fault", .metavar = "COMMAND=STATUS",
-                                .help = "Let a command of the firmware fail with a status, by name or number, or hang. \",skip=N\": after N that pass; \",count=N\": N times "
-                                        "(default 1; 0: always).",
-                                .repeated = true};
-constexpr Argument timeout_option{.name = "--timeout", .kind = Kind::number, .metavar = "MS", .help = "How long the driver waits for one command (default 100000)."};
+constexpr Argument state_option{
+    .name = "--state", .kind = Kind::directory, .metavar = "DIR", .help = "Directory of the chip, made by sev-emulator create.", .required = true};
+constexpr Argument fault_option{
+    .name = "--fault",
+    .metavar = "COMMAND=STATUS",
+    .help = "Let a command of the firmware fail with a status, by name or number, or hang. \",skip=N\": after N that pass; \",count=N\": N times "
+            "(default 1; 0: always).",
+    .repeated = true};
+constexpr Argument timeout_option{
+    .name = "--timeout", .kind = Kind::number, .metavar = "MS", .help = "How long the driver waits for one command (default 100000)."};
 constexpr Argument permit_option{.name = "--permit", .kind = Kind::choice, .metavar = "WHO",
                                  .help = "Who may open the device: rw (default), r: for reading only, none.", .choices = "rw|r|none"};
 constexpr Argument verbose_option{.name = "--verbose", .kind = Kind::flag, .help = "Say on stderr what the kernel would log."};
@@ -90,8 +95,10 @@ constexpr std::array serve_arguments{
     Argument{.name = "--mailbox", .kind = Kind::path, .metavar = "PATH", .help = "Where to listen for a virtual machine instead, and be its PSP."},
     Argument{.name = "--memory", .kind = Kind::path, .metavar = "FILE", .help = "With --mailbox: the file that backs the virtual machine's RAM."},
     Argument{.name = "--transcript", .kind = Kind::path, .metavar = "FILE", .help = "With --mailbox: append a line for each command to this file."},
-    Argument{.name = "--plain-after-finish", .kind = Kind::flag,
-             .help = "With --mailbox: decrypt a guest's memory at LAUNCH_FINISH, so that it runs where the machine cannot do that. From then on nothing of it is encrypted."},
+    Argument{.name = "--plain-after-finish",
+             .kind = Kind::flag,
+             .help = "With --mailbox: decrypt a guest's memory at LAUNCH_FINISH, so that it runs where the machine cannot do that. From then on "
+                     "nothing of it is encrypted."},
     Argument{.name = "--ready-fd", .kind = Kind::number, .metavar = "FD", .help = "Descriptor on which to write READY=1 once programs can connect."},
     fault_option,
     timeout_option,
@@ -112,9 +119,11 @@ constexpr std::array cuse_arguments{
 const cli::Command run_command{
     .name = "run",
     .summary = "run a program, unmodified, with a /dev/sev",
-    .text = "Runs a program, unmodified and without privileges, with a /dev/sev by a preloaded library. Exits as the program does, or with 128 and the number of the "
+    .text = "Runs a program, unmodified and without privileges, with a /dev/sev by a preloaded library. Exits as the program does, or with 128 and "
+            "the number of the "
             "signal that ended it.\n\n"
-            "Statically linked programs, set-user-ID ones, those linked to another C library than glibc, and those that make system calls without it cannot be served; "
+            "Statically linked programs, set-user-ID ones, those linked to another C library than glibc, and those that make system calls without it "
+            "cannot be served; "
             "the first three are refused.",
     .example = "sev-emulator run --fault PDH_GEN=HWERROR_PLATFORM -- sevctl rotate --yes",
     .arguments = run_arguments,
@@ -124,8 +133,10 @@ const cli::Command run_command{
 const cli::Command serve_command{
     .name = "serve",
     .summary = "keep one platform for many programs, or for a virtual machine, on a Unix socket",
-    .text = "Keeps one platform for many programs, until SIGTERM; commands that are running end first. Programs reach it by sev-emulator run --socket PATH.\n\n"
-            "With --mailbox it is the PSP of a virtual machine: QEMU with the device psp-mailbox, whose RAM is backed by the file of --memory. One machine at a time; "
+    .text = "Keeps one platform for many programs, until SIGTERM; commands that are running end first. Programs reach it by sev-emulator run "
+            "--socket PATH.\n\n"
+            "With --mailbox it is the PSP of a virtual machine: QEMU with the device psp-mailbox, whose RAM is backed by the file of --memory. One "
+            "machine at a time; "
             "its connection is a power cycle.",
     .example = "sev-emulator serve --state ./psp --socket ./psp.sock",
     .arguments = serve_arguments,

@@ -53,8 +53,10 @@ void check(const Arguments& given) {
 Answer machine(const Arguments& given, cli::Console&) {
     check(given);
     const Path me = self();
-    std::vector<std::string> words{machine_script().string(), "--emulator", me.string(), "--programs", given.text_if("--programs").value_or(me.parent_path().string())};
-    for (const std::string_view option : {"--state", "--personality", "--memory", "--cpus", "--share", "--results", "--timeout", "--console", "--transcript", "--cache"})
+    std::vector<std::string> words{machine_script().string(), "--emulator", me.string(), "--programs",
+                                   given.text_if("--programs").value_or(me.parent_path().string())};
+    for (const std::string_view option :
+         {"--state", "--personality", "--memory", "--cpus", "--share", "--results", "--timeout", "--console", "--transcript", "--cache"})
         if (const auto value = given.text_if(option)) words.push_back(fmt::format("{}={}", option, *value));
     for (const std::string& fault : given.all("--fault")) words.push_back(fmt::format("--fault={}", fault));
     for (const std::string_view flag : {"--plain-after-finish", "--xen", "--verbose", "--build", "--shell"})
@@ -70,23 +72,36 @@ Answer machine(const Arguments& given, cli::Console&) {
 }
 
 constexpr std::array machine_arguments{
-    Argument{.name = "--state", .kind = Kind::directory, .metavar = "DIR",
+    Argument{.name = "--state",
+             .kind = Kind::directory,
+             .metavar = "DIR",
              .help = "Directory of the chip, made by sev-emulator create (default: a new chip, which is gone afterwards)."},
     personality_option,
     Argument{.name = "--memory", .kind = Kind::number, .metavar = "MIB", .help = "The machine's memory (default 1536, with --xen 3072)."},
     Argument{.name = "--cpus", .kind = Kind::number, .metavar = "N", .help = "The machine's CPUs (default 1, which stands a busy host best)."},
-    Argument{.name = "--fault", .metavar = "COMMAND=STATUS", .help = "Let a command of the PSP fail or hang, as for sev-emulator serve.", .repeated = true},
-    Argument{.name = "--plain-after-finish", .kind = Kind::flag,
+    Argument{.name = "--fault",
+             .metavar = "COMMAND=STATUS",
+             .help = "Let a command of the PSP fail or hang, as for sev-emulator serve.",
+             .repeated = true},
+    Argument{.name = "--plain-after-finish",
+             .kind = Kind::flag,
              .help = "Let SEV guests run: their memory is decrypted at LAUNCH_FINISH, and from then on nothing of it is encrypted."},
     Argument{.name = "--xen", .kind = Kind::flag, .help = "Boot Xen and a dom0 instead of plain Linux."},
-    Argument{.name = "--share", .kind = Kind::directory, .metavar = "DIR",
+    Argument{.name = "--share",
+             .kind = Kind::directory,
+             .metavar = "DIR",
              .help = "What the machine sees as /share, read-only, and as the command's folder (default: the current one)."},
-    Argument{.name = "--programs", .kind = Kind::directory, .metavar = "DIR", .help = "Where the project's programs are that go into the machine (default: beside this one)."},
+    Argument{.name = "--programs",
+             .kind = Kind::directory,
+             .metavar = "DIR",
+             .help = "Where the project's programs are that go into the machine (default: beside this one)."},
     Argument{.name = "--results", .kind = Kind::path, .metavar = "DIR", .help = "Copy what the command leaves in /lab/out to this directory."},
     Argument{.name = "--timeout", .kind = Kind::number, .metavar = "SECONDS", .help = "Limit for boot and command (default 600)."},
     Argument{.name = "--console", .kind = Kind::path, .metavar = "FILE", .help = "Keep the console's output in this file."},
     Argument{.name = "--transcript", .kind = Kind::path, .metavar = "FILE", .help = "Append a line for each command of the PSP to this file."},
-    Argument{.name = "--cache", .kind = Kind::path, .metavar = "DIR",
+    Argument{.name = "--cache",
+             .kind = Kind::path,
+             .metavar = "DIR",
              .help = "Where QEMU and the disk are kept once built (default: build/lab of a checkout, else ~/.cache/xen-sev/machine)."},
     Argument{.name = "--verbose", .kind = Kind::flag, .help = "Say on stderr what the PSP is asked."},
     Argument{.name = "--build", .kind = Kind::flag, .help = "Build QEMU and the disk, and run nothing."},
@@ -99,11 +114,15 @@ constexpr std::array machine_arguments{
 const cli::Command machine_command{
     .name = "machine",
     .summary = "run a command in a virtual SEV machine: Linux' own drivers, KVM and QEMU",
-    .text = "Boots a Debian system in QEMU's software emulation, with a CPU that looks able to host SEV guests and the emulated PSP behind the device of a real one. ccp and "
-            "kvm_amd are loaded; Debian's QEMU, OVMF and libvirt and this project's programs are there. Runs one command in it, powers off, and exits as the command "
+    .text = "Boots a Debian system in QEMU's software emulation, with a CPU that looks able to host SEV guests and the emulated PSP behind the "
+            "device of a real one. ccp and "
+            "kvm_amd are loaded; Debian's QEMU, OVMF and libvirt and this project's programs are there. Runs one command in it, powers off, and "
+            "exits as the command "
             "did; with 124 when the time limit was reached, 125 when the machine did not come up.\n\n"
-            "SEV and SEV-ES guests can be launched, measured and given secrets. SEV guests run with --plain-after-finish; SEV-ES guests do not run. Nothing is protected.\n\n"
-            "The first use builds QEMU from Debian's source and makes the machine's disk, which needs root, Debian 12's package archive and some minutes.",
+            "SEV and SEV-ES guests can be launched, measured and given secrets. SEV guests run with --plain-after-finish; SEV-ES guests do not run. "
+            "Nothing is protected.\n\n"
+            "The first use builds QEMU from Debian's source and makes the machine's disk, which needs root, Debian 12's package archive and some "
+            "minutes.",
     .example = "sev-emulator machine -- sevctl status",
     .arguments = machine_arguments,
     .run = machine,

@@ -45,7 +45,8 @@ void serve_mailbox(const ServeOptions& options, int stop_fd, cli::Console& conso
     };
     const std::string socket = server_options.socket.string();
     MailboxServer server{*emulator, server_options};
-    console.print(fmt::format("serving {} as the mailbox {} of a machine with its RAM in {}{}\n", emulator->personality().title, socket, options.memory, note));
+    console.print(
+        fmt::format("serving {} as the mailbox {} of a machine with its RAM in {}{}\n", emulator->personality().title, socket, options.memory, note));
     console.finish();
     ready();
     server.serve(stop_fd);

@@ -45,8 +45,8 @@ void serve(const ServeOptions& options, cli::Console& console) {
     server_options.log = log_to_stderr(options.device.verbose);
     server_options.on_drain = [&] { platform.emulator().faults().release(); };
     DeviceServer server{platform.device(), std::move(server_options)};
-    console.print(fmt::format("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title, socket.string(),
-                              socket.string()));
+    console.print(fmt::format("serving {} on {}\nuse it with: sev-emulator run --socket {} -- PROGRAM\n", platform.emulator().personality().title,
+                              socket.string(), socket.string()));
     console.finish();
     tell_ready(options.ready_fd);
     server.serve(signals.get());
