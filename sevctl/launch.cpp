@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sevctl launch --image`: host and guest owner in one process, on the two sides of the wall: what passes between them here is the text of the messages that
+// `sevctl launch`: by sevd, or, with --psp, here: host and guest owner in one process, on the two sides of the wall: what passes between them here is the text of the messages that
 // would pass over a wire, and each side reads it as if from a stranger.
 #include <array>
 #include <chrono>
@@ -15,21 +15,29 @@
 #include "psp/emulator/emulated_firmware.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
+#include "sevctl/launch_daemon.hpp"
+#include "sevctl/service.hpp"
 
 namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "--image", .kind = Kind::input, .metavar = "LAYOUT", .help = "The guest: an image layout (JSON, docs/schemas/image-layout.schema.json) that lists files, addresses, vCPUs and secret slots.", .required = true, .limit_bytes = launch::ImageLayout::limit_bytes},
-    Argument{.name = "--owner", .kind = Kind::input, .metavar = "POLICY", .help = "The guest owner's policy file (JSON, docs/schemas/owner-policy.schema.json). The owner lives in this process; its keys and secrets do not cross to the host's side.", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
-    Argument{.name = "--psp", .kind = Kind::choice, .metavar = "BACKEND", .help = "Which PSP launches. Never chosen by itself; an image guest can be launched by the emulated one.", .choices = "emulated", .required = true},
-    Argument{.name = "--state", .kind = Kind::text, .metavar = "DIR", .help = "State directory of the emulated PSP, made by sev-emulator create.", .required = true},
-    Argument{.name = "--name", .kind = Kind::text, .metavar = "NAME", .help = "What this launch is called in session, evidence and verdict. Default: image."},
+    Argument{.name = "--image", .kind = Kind::input, .metavar = "LAYOUT", .help = "The guest: an image layout (JSON, docs/schemas/image-layout.schema.json) that lists files, addresses, vCPUs and secret slots.", .limit_bytes = launch::ImageLayout::limit_bytes},
+    Argument{.name = "--xl-cfg", .kind = Kind::input, .metavar = "FILE", .help = "The guest: an xl configuration file. sevd creates the domain paused, and lets it run after a positive verdict alone.", .content = Content::opaque, .limit_bytes = 1 << 20},
+    Argument{.name = "--domid", .kind = Kind::number, .metavar = "N", .help = "The guest: a Xen domain that was created paused and never ran."},
+    Argument{.name = "--owner", .kind = Kind::input_or_text, .metavar = "OWNER", .help = "The guest owner: a name in sevd's configuration; or, with --psp, a policy file (JSON, docs/schemas/owner-policy.schema.json).", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
+    Argument{.name = "--policy", .metavar = "NAME", .help = "Which of the owner's policies is to judge. Default: the launch's name."},
+    Argument{.name = "--name", .metavar = "NAME", .help = "What this launch is called in session, evidence and verdict. Default: image, the file's name, or domain-N."},
     Argument{.name = "--evidence", .kind = Kind::choice, .metavar = "KIND", .help = "measurement (default), or report: a PEK-signed attestation report, which frees no secret.", .choices = "measurement|report"},
-    Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "Also write what the owner was shown (JSON, docs/schemas/bundle.schema.json), for sevctl judge."},
-    Argument{.name = "--show-slot", .kind = Kind::text, .metavar = "SLOT", .help = "After the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view holds the secret in the clear."},
+    Argument{.name = "--no-wait", .kind = Kind::flag, .help = "Only tell sevd, and print the launch's number. Exit status 0 then says nothing of a verdict."},
+    Argument{.name = "--timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "How long to wait for the launch to run or end, from 0.1 to 86400. Default: 600. It goes on without us."},
+    daemon_socket_option,
+    Argument{.name = "--psp", .kind = Kind::choice, .metavar = "BACKEND", .help = "Without sevd: host and owner in this one process, with this PSP. Never chosen by itself; image guests alone.", .choices = "emulated"},
+    Argument{.name = "--state", .kind = Kind::text, .metavar = "DIR", .help = "With --psp: state directory of the emulated PSP, made by sev-emulator create."},
+    Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "With --psp: also write what the owner was shown (JSON, docs/schemas/bundle.schema.json), for sevctl judge."},
+    Argument{.name = "--show-slot", .kind = Kind::text, .metavar = "SLOT", .help = "With --psp: after the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view holds the secret in the clear."},
     Argument{.name = "--verbose", .kind = Kind::flag, .help = "Print every check of the verdict, not only those that failed."},
-    Argument{.name = "--fault", .kind = Kind::text, .metavar = "FAULT", .help = "Inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.", .repeated = true},
+    Argument{.name = "--fault", .kind = Kind::text, .metavar = "FAULT", .help = "With --psp: inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.", .repeated = true},
     force_option,
     json_option,
 };
@@ -138,7 +146,7 @@ Answer refuse_platform(const Arguments& given, Console& console, Story& story, c
     return Answer::no;
 }
 
-Answer run(const Arguments& given, Console& console) {
+Answer run_here(const Arguments& given, Console& console) {
     const std::string name = given.text_if("--name").value_or("image");
     const auto kind = given.text_if("--evidence").value_or("measurement") == "report" ? attest::EvidenceKind::report : attest::EvidenceKind::measurement;
     if (const auto bundle = given.text_if("--bundle")) check_output(*bundle);
@@ -209,17 +217,36 @@ Answer run(const Arguments& given, Console& console) {
     return verdict.trusted() ? Answer::yes : Answer::no;
 }
 
+/// Options that mean something on one side only are refused on the other, not ignored.
+void refuse_options(const Arguments& given, std::initializer_list<std::string_view> names, std::string_view why) {
+    for (const std::string_view name : names)
+        if (given.has(name)) throw Error{Fault::usage, fmt::format("{}: {}", name, why), "see: sevctl launch --help"};
+}
+
+Answer run(const Arguments& given, Console& console) {
+    if (given.has("--image") + given.has("--xl-cfg") + given.has("--domid") != 1)
+        throw Error{Fault::usage, "which guest? Give exactly one of --image, --xl-cfg and --domid", "see: sevctl launch --help"};
+    if (!given.has("--psp")) {
+        refuse_options(given, {"--state", "--bundle", "--show-slot", "--fault"}, "goes with --psp; sevd has its own PSP, named in its configuration");
+        return launch_by_daemon(given, console);
+    }
+    refuse_options(given, {"--xl-cfg", "--domid"}, "a Xen domain is launched by sevd; leave --psp out");
+    refuse_options(given, {"--policy", "--no-wait", "--timeout", "--socket"}, "goes with sevd; with --psp the owner's policy file is given by --owner");
+    if (!given.has("--state")) throw Error{Fault::usage, "--state is missing: --psp emulated needs a chip", "sev-emulator create makes one"};
+    return run_here(given, console);
+}
+
 } // namespace
 
 const Command launch_command{
     .name = "launch",
     .summary = "launch a guest, attested: measured, judged, and given its secrets",
-    .text = "Drives one whole launch of an image guest on an emulated PSP and prints each step: the platform's evidence, the owner's session, LAUNCH_START to "
-            "LAUNCH_MEASURE, the owner's verdict with every check, and after a positive verdict alone the sealed secrets and LAUNCH_FINISH. After a negative one the "
-            "guest's context is destroyed and no secret leaves the owner.\n\n"
-            "Host and guest owner live in this one process here, which is right for trying things out. The emulated PSP is no AMD hardware and proves nothing about "
-            "the machine it runs on; an owner accepts it only when its policy names the emulated root by fingerprint.",
-    .example = "sevctl launch --psp emulated --state ./psp --image guest.json --owner owner.json",
+    .text = "Asks sevd for a launch and shows it live, a line a step: the platform's evidence, the owner's session, LAUNCH_START to LAUNCH_MEASURE, the owner's verdict "
+            "with every check, and after a positive verdict alone the sealed secrets, LAUNCH_FINISH and the start of the guest. After a negative one the guest is destroyed "
+            "before its first instruction. Exit status 0: it runs and was attested. 1: the owner's answer is no. Needs root.\n\n"
+            "With --psp emulated no daemon is needed: host and guest owner live in this one process, which is right for trying things out with image guests. The emulated PSP is no AMD "
+            "hardware and proves nothing about the machine it runs on; an owner accepts it only when its policy names the emulated root by fingerprint.",
+    .example = "sevctl launch --xl-cfg guest.cfg --owner vault --policy web",
     .arguments = arguments,
     .run = run,
     .handles_keys = true,

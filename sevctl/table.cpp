@@ -54,6 +54,13 @@ constexpr std::array table{
     &slot_show_command,
     &slot_smbios_command,
     &launch_command,
+    &launches_list_command,
+    &launches_show_command,
+    &launches_cancel_command,
+    &launches_watch_command,
+    &owner_status_command,
+    &owner_sessions_command,
+    &owner_session_command,
     &advisories_command,
     &explain_command,
 };

@@ -33,7 +33,10 @@ MAY_INCLUDE = {
     "launch/xen/keeper": ["base"],  # alone with libxl, and with nothing else
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages
     "launch/probe": ["base", "psp"],
-    "sevctl": ["base", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe", "launch/xen"],
+    # the daemon owns the PSP backends; it is of the host, so never of attest but for the protocol
+    "launch/daemon": ["base", "base/service", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest/protocol", "launch"],
+    "launch/daemon/program": ["base", "base/service", "psp", "attest/protocol", "launch", "launch/daemon"],
+    "sevctl": ["base", "base/client", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe", "launch/xen"],
 }
 # Headers of a room that only some other rooms may use: the session keys are for the two ends of a session.
 ONLY = {"psp/keys.hpp": ["psp", "psp/emulator", "attest", "attest/owner", "sevctl"]}
@@ -53,6 +56,7 @@ MAY_LINK = {
     "sev_attest": {"sev_psp", "sev_measure", "sev_attest_protocol"},
     "sev_owner": {"sev_attest"},
     "sev_probe": {"sev_psp"},
+    "sev_daemon": {"sev_launch", "sev_service", "sev_psp_ccp", "sev_psp_emulator"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
     "sev_launch_xen": {"sev_launch"},
 }

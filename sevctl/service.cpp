@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sevctl/service.hpp"
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace sev::cli {
+namespace {
+
+constexpr const char* default_socket = "/run/xen-sev/sevd.sock";
+constexpr std::size_t answer_limit_bytes = 8 << 20;
+constexpr std::chrono::milliseconds deadline{30'000};
+
+} // namespace
+
+Service Service::daemon(const Arguments& given) { return {"sevd", given.text_if("--socket").value_or(default_socket)}; }
+
+json::Value Service::read(const client::Answer& answer) const {
+    if (answer.status < 200 || answer.status > 299) {
+        const client::Problem problem = client::problem_of(answer);
+        throw Error{Fault::network, fmt::format("{}: {}", name_, problem.detail), problem.hint};
+    }
+    if (answer.body.empty()) return json::Value::object();
+    if (answer.content_type != "application/json") throw Error{Fault::network, fmt::format("{}: answered with type {}, want application/json", name_, printable(answer.content_type))};
+    return json::parse(answer.body, name_ + "'s answer", {.bytes = answer_limit_bytes, .depth = 24});
+}
+
+std::optional<json::Value> Service::get(const std::string& target) const {
+    const auto answer = client_.ask({.target = target}, answer_limit_bytes, deadline);
+    if (answer.status == 404) return std::nullopt;
+    return read(answer);
+}
+
+json::Value Service::post(const std::string& target, const json::Value& body) const {
+    return read(client_.ask({.method = "POST", .target = target, .content_type = "application/json", .body = body.dump()}, answer_limit_bytes, deadline));
+}
+
+std::optional<json::Value> Service::remove(const std::string& target) const {
+    const auto answer = client_.ask({.method = "DELETE", .target = target}, answer_limit_bytes, deadline);
+    if (answer.status == 404) return std::nullopt;
+    return read(answer);
+}
+
+std::string wrapped(std::string_view first_indent, std::string_view text, std::size_t indent, std::size_t columns) {
+    const std::string clean = printable(text, 8192);
+    std::string_view left = clean;
+    std::string out, line{first_indent};
+    bool fresh = true;
+    while (!left.empty()) {
+        const std::string_view word = left.substr(0, left.find(' '));
+        left.remove_prefix(std::min(word.size() + 1, left.size()));
+        if (!fresh && line.size() + 1 + word.size() > columns) {
+            out += line + "\n";
+            line.assign(indent, ' ');
+            fresh = true;
+        }
+        if (!fresh) line += ' ';
+        line += word;
+        fresh = false;
+    }
+    return out + line + "\n";
+}
+
+} // namespace sev::cli

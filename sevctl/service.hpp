@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "base/client/unix_client.hpp"
+#include "base/json.hpp"
+#include "console/command.hpp"
+
+/// How commands talk to the house's services.
+namespace sev::cli {
+
+inline constexpr Argument daemon_socket_option{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where sevd listens. Default: /run/xen-sev/sevd.sock."};
+
+/// sevd, or sev-owner, on its Unix socket: JSON in, JSON out. What it answers is read with limits, like everything from outside.
+class Service {
+public:
+    /// `name` is for messages: "sevd".
+    Service(std::string_view name, Path socket) : name_{name}, client_{std::move(socket)} {}
+    /// Of daemon_socket_option.
+    static Service daemon(const Arguments& given);
+
+    /// nullopt for 404. Throws Error{Fault::network} that says why for any other status than 2xx, with the service's own words, and as UnixClient::ask.
+    std::optional<json::Value> get(const std::string& target) const;
+    json::Value post(const std::string& target, const json::Value& body) const;
+    /// nullopt for 404.
+    std::optional<json::Value> remove(const std::string& target) const;
+    const client::UnixClient& client() const noexcept { return client_; }
+
+private:
+    json::Value read(const client::Answer& answer) const;
+    std::string name_;
+    client::UnixClient client_;
+};
+
+/// Text in lines of at most `columns`, broken at spaces, all but the first indented; a word that is longer stands alone. Made printable.
+std::string wrapped(std::string_view first_indent, std::string_view text, std::size_t indent, std::size_t columns = 80);
+
+} // namespace sev::cli
