@@ -43,16 +43,18 @@ class FakeSevd:
             verdict = self.verdicts.get(body["name"])
             if verdict is None:
                 return 422, {"title": "no", "detail": f"nobody told me about {body['name']}"}
-            key = f"launch-{len(self.launches) + 1}"
-            self.launches[key] = dict(verdict(body) if callable(verdict) else verdict, id=key)
-            return 202, {"id": key, "state": "measuring"}
+            key = len(self.launches) + 1
+            self.launches[key] = dict(verdict(body) if callable(verdict) else verdict, id=key, name=body["name"])
+            return 202, {"id": key, "name": body["name"], "state": "accepted"}
+        if (method, target) == ("GET", "/v1/launches"):
+            return 200, {"launches": [{"id": key, "name": launch["name"]} for key, launch in self.launches.items()]}
         if method == "GET" and target.startswith("/v1/launches/"):
-            launch = self.launches[target.rsplit("/", 1)[1]]
+            launch = self.launches[int(target.rsplit("/", 1)[1])]
             if self.hold is not None and not self.hold.is_set():
-                return 200, {"id": launch["id"], "state": "judging"}
+                return 200, {"id": launch["id"], "name": launch["name"], "state": "judging"}
             return 200, launch
         if method == "DELETE" and target.startswith("/v1/launches/"):
-            self.launches[target.rsplit("/", 1)[1]].update(state="cancelled", trusted=False)
+            self.launches[int(target.rsplit("/", 1)[1])].update(state="cancelled")
             return 200, {}
         return 404, {"title": "no such thing"}
 

@@ -6,12 +6,13 @@ the qube before it runs. The question is asked once for each Xen domain, at the 
 same domain is none of our business.
 """
 import asyncio
+import functools
 
 import qubes.exc
 import qubes.ext
 import qubes.vm.qubesvm
 
-from xen_sev_qubes import gate, settings
+from xen_sev_qubes import gate, reference, settings
 
 
 def resume_is_announced():
@@ -113,7 +114,7 @@ class SevExtension(qubes.ext.Extension):
         if found:
             more = f" (and {len(found) - 1} more; 'qvm-sev enable {vm.name}' lists them)" if len(found) > 1 else ""
             raise qubes.exc.QubesVMError(vm, f"{vm.name} cannot be attested: {found[0]}{more}")
-        if wanted.mode != "measure":
+        if wanted.mode == "required":
             try:
                 await gate.present()
             except gate.Failed as failure:
@@ -153,24 +154,48 @@ class SevExtension(qubes.ext.Extension):
         start.task.result()
 
     async def _attest(self, vm, start):
-        wanted = start.wanted
+        if start.wanted.mode == "measure":
+            await self._log_measurement(vm, start)
+        elif start.wanted.mode == "capture":
+            await self._capture(vm, start)
+        else:
+            await self._require(vm, start)
+
+    async def _require(self, vm, start):
         try:
-            outcome = await gate.attest(vm.name, vm.uuid, start.xid, wanted)
+            outcome = await gate.attest(vm.name, vm.uuid, start.xid, start.wanted)
         except gate.Failed as failure:
-            if wanted.mode == "measure":
-                vm.log.warning("sev: not measured: %s", failure)
-                return
             vm.log.error("sev: refused, xid %d: %s", start.xid, failure)
             raise qubes.exc.QubesVMError(vm, f"{vm.name} was not started: {failure}") from None
         vm.log.info("sev: xid %d: %s", start.xid, outcome)
-        if wanted.mode == "capture":
-            raise qubes.exc.QubesVMError(vm, f"{vm.name} was measured and, as asked, not started: {outcome}")
+        if not outcome.trusted:
+            raise qubes.exc.QubesVMError(vm, f"{vm.name} was not started: {outcome}")
         if start.gone.done() or vm.xid != start.xid:
             raise qubes.exc.QubesVMError(vm, f"{vm.name} went away while it was being attested")
-        if outcome.trusted:
-            self._tag(vm)
-        elif wanted.mode == "required":
-            raise qubes.exc.QubesVMError(vm, f"{vm.name} was not started: {outcome}")
+        self._tag(vm)
+
+    async def _log_measurement(self, vm, start):
+        try:
+            measured = reference.measured(await gate.measure(vm.uuid, start.xid, start.wanted.timeout_s))
+        except (gate.Failed, reference.Malformed) as failure:
+            vm.log.warning("sev: not measured, xid %d: %s", start.xid, failure)
+            return
+        say = vm.log.info if measured.equal else vm.log.warning
+        say("sev: xid %d: launch digest %s, %s", start.xid, measured.digest, measured)
+
+    async def _capture(self, vm, start):
+        """For `qvm-sev measure`: leaves sevctl's account where qvm-sev finds it, and never lets the qube run."""
+        try:
+            try:
+                account = await gate.measure(vm.uuid, start.xid, start.wanted.timeout_s)
+            except gate.Failed:
+                await gate.keep_acpi(start.xid, start.wanted.timeout_s)
+                account = await gate.measure(vm.uuid, start.xid, start.wanted.timeout_s)
+            measured = reference.measured(account)
+            await asyncio.get_running_loop().run_in_executor(None, functools.partial(reference.Account().write, vm.name, start.xid, account))
+        except (gate.Failed, reference.Malformed, OSError) as failure:
+            raise qubes.exc.QubesVMError(vm, f"{vm.name} was not measured: {settings.printable(failure)}") from None
+        raise qubes.exc.QubesVMError(vm, f"{vm.name} was measured and, as asked, not started: {measured}")
 
     def _forget(self, vm):
         self.pending.pop(vm.uuid, None)

@@ -7,12 +7,12 @@ import argparse
 import asyncio
 import json
 import os
-import pathlib
 import sys
 
-from xen_sev_qubes import reference, sevd, settings, status
+from xen_sev_qubes import gate, reference, sevd, settings, status
 
 TROUBLE = 2
+NOT_LOADED = "qubesd has not loaded xen-sev's extension: restart it (systemctl restart qubesd)"
 
 
 class Failed(Exception):
@@ -144,9 +144,10 @@ def status_of(given, app):
     else:
         one["launch"] = launch
         told = status.told(vm.name, launch)
-        lines += [f"launch {key}: {'yes' if told[key] is True else 'no' if told[key] is False else told[key]}" for key in ("state", "level", "emulated", "digest") if key in told]
+        lines += [f"launch {key}: {'yes' if told[key] is True else 'no' if told[key] is False else told[key]}" for key in ("state", "level", "emulated") if key in told]
         if isinstance(launch.get("reason"), str) and launch["reason"]:
             lines.append("launch reason: " + settings.printable(launch["reason"]))
+        lines += ["failed check: " + line for line in gate.failed_checks(launch)]
     show(given, "\n".join(lines), one)
     return 0 if one["attested"] or one["mode"] == "off" else 1
 
@@ -173,44 +174,45 @@ def start(given, app):
     refused = begin(vm, "required")
     if refused is None and settings.TAG not in vm.tags:
         vm.kill()
-        raise Failed(f"{vm.name} started, but nobody attested it: it was killed", "qubesd has not loaded xen-sev's extension: restart it (systemctl restart qubesd)")
+        raise Failed(f"{vm.name} started, but nobody attested it: it was killed", NOT_LOADED)
     show(given, f"{vm.name}: attested and running" if refused is None else settings.printable(refused),
          {"qube": vm.name, "attested": refused is None, "reason": "" if refused is None else settings.printable(refused)})
     return 0 if refused is None else 1
 
 
 def captured(vm):
-    """Has the qube built, measured and thrown away, and returns what sevd measured."""
-    before = latest(vm.name)
+    """Has the qube built, measured and thrown away, and returns what was measured."""
+    accounts = reference.Account()
+    before = accounts.read(vm.name)
     said = begin(vm, "capture")
     if said is None:
         vm.kill()
-        raise Failed(f"{vm.name} started instead of being measured: it was killed", "qubesd has not loaded xen-sev's extension: restart it (systemctl restart qubesd)")
-    launch = latest(vm.name)
-    if launch is None or (before is not None and launch.get("id") == before.get("id")):
-        raise Failed(f"{vm.name} was not measured: {settings.printable(said)}")
-    return launch
+        raise Failed(f"{vm.name} started instead of being measured: it was killed", NOT_LOADED)
+    account = accounts.read(vm.name)
+    if account is None or account == before:
+        raise Failed(settings.printable(said))
+    return reference.measured(account[1])
 
 
 def measure(given, app):
     """Predicts and captures, and shows the difference."""
     vm = qube(app, given.vm)
-    launch = captured(vm)
-    measured = reference.measured(launch)
-    lines = [f"qube:      {vm.name}", f"predicted: {measured.predicted or 'not known'}", f"captured:  {measured.captured or 'not known'}"]
-    lines += [f"  {settings.printable(line, 200)}" for line in measured.differences]
-    same = measured.captured is not None and measured.predicted == measured.captured
-    lines.append("What was built is what was predicted. The qube was not started." if same else "What was built is NOT what was predicted. The qube was not started.")
-    show(given, "\n".join(lines), {"qube": vm.name, "predicted": measured.predicted, "captured": measured.captured, "differences": measured.differences, "same": same})
-    return 0 if same else 1
+    measured = captured(vm)
+    lines = [f"{vm.name}: launch digest {measured.digest}"]
+    lines += [f"  {r['label']:16} {r['length']:>12}  {r['sha256']}" for r in measured.regions]
+    lines += [f"  differs: {line}" for line in measured.differences]
+    lines.append("What was built is what its configuration says." if measured.equal else "What was built is NOT what its configuration says.")
+    lines.append("It was not started.")
+    show(given, "\n".join(lines), {"qube": vm.name, "equal": measured.equal, "digest": measured.digest, "regions": measured.regions, "differences": measured.differences})
+    return 0 if measured.equal else 1
 
 
 def reference_update(given, app):
     """Measures the qube anew, shows what changed since its last reference value, asks, and keeps the new one."""
     vm = qube(app, given.vm)
-    store = reference.Store(pathlib.Path(given.references))
+    store = reference.Store(given.references)
     old = store.read(vm.name)
-    new = reference.measured(captured(vm)).value(vm.name)
+    new = captured(vm).value(vm.name)
     changes = reference.changes(old, new)
     print("\n".join(changes), file=sys.stderr)
     if old is not None and old["digest"] == new["digest"]:
@@ -225,7 +227,7 @@ def reference_update(given, app):
 
 def reference_show(given, app):
     vm = qube(app, given.vm)
-    kept = reference.Store(pathlib.Path(given.references)).read(vm.name)
+    kept = reference.Store(given.references).read(vm.name)
     if kept is None:
         raise Failed(f"{vm.name} has no reference value", f"qvm-sev reference update {vm.name}")
     show(given, json.dumps(kept, indent=2), kept)
@@ -247,7 +249,7 @@ def make_parser():
 
     one = add(commands, "enable", enable, "mark a qube, and say what else keeps it from being attested")
     one.add_argument("--mode", choices=("required", "measure"), default="required", help="required: it runs only when trusted; measure: it runs, and the log says what was measured")
-    for option, text in {"owner": "name of the guest owner in sevd.json", "policy": "which of the owner's policies is to judge", "profile": "sevd's launch profile",
+    for option, text in {"owner": "name of the guest owner in sevd.json", "policy": "which of the owner's policies is to judge", "profile": "file in /etc/xen-sev/profiles.d that says the others",
                          "relay": "qube that reaches the owner", "timeout": "seconds to wait for a verdict"}.items():
         one.add_argument(f"--{option}", metavar=option.upper(), help=text)
     one.add_argument("--fix", action="store_true", help="change the settings that stand in the way")

@@ -9,6 +9,7 @@ import tempfile
 from xen_sev_qubes import sevd, settings
 
 FOLDER = "/var/lib/xen-sev/qubes/references"
+ACCOUNTS = "/run/xen-sev/qubes"
 FILE_LIMIT_BYTES = 4 << 20
 REGION_LIMIT = 8192
 DIFFERENCE_LIMIT = 100
@@ -24,42 +25,46 @@ def _digest(value):
 
 
 class Measured:
-    """Of a launch: what sevd predicted, what it captured, and where they differ."""
+    """What sevctl's capture found in a paused domain, and whether that is what its configuration says."""
 
-    def __init__(self, predicted, captured, differences, regions):
-        self.predicted, self.captured, self.differences, self.regions = predicted, captured, differences, regions
+    def __init__(self, digest, equal, differences, regions):
+        self.digest, self.equal, self.differences, self.regions = digest, equal, differences, regions
+
+    def __str__(self):
+        return "as its configuration says, byte for byte" if self.equal else "NOT what its configuration says: " + "; ".join(self.differences[:3])
 
     def value(self, name):
-        """A reference value. Throws Malformed when what was captured is not what was predicted: that is for no owner to expect."""
-        if self.captured is None:
-            raise Malformed("sevd gives no digest of what was built")
-        if self.predicted != self.captured:
-            raise Malformed(f"what was built is not what was predicted: 'qvm-sev measure {name}' shows where")
-        return {"name": name, "digest": self.captured, "regions": self.regions}
+        """A reference value. Throws Malformed when what was built is not what its configuration says: that is for no owner to expect."""
+        if not self.equal:
+            raise Malformed(f"what was built is not what its configuration says: 'qvm-sev measure {name}' shows where")
+        return {"name": name, "digest": self.digest, "regions": self.regions}
 
 
 def _regions(listed, what):
-    if not isinstance(listed, list) or len(listed) > REGION_LIMIT:
-        raise Malformed(f"{what}: regions are no list of at most {REGION_LIMIT}")
+    if not isinstance(listed, list) or not listed or len(listed) > REGION_LIMIT:
+        raise Malformed(f"{what}: regions are no list of 1 to {REGION_LIMIT}")
     out = []
     for number, region in enumerate(listed):
-        if not isinstance(region, dict) or not isinstance(region.get("label"), str) or not isinstance(region.get("length"), int) or _digest(region.get("sha256")) is None:
+        length = region.get("length") if isinstance(region, dict) else None
+        if not isinstance(length, int) or isinstance(length, bool) or length <= 0 or not isinstance(region.get("label"), str) or _digest(region.get("sha256")) is None:
             raise Malformed(f"{what}: region {number} has no label, length and sha256")
-        out.append({"label": settings.printable(region["label"], 128), "length": region["length"], "sha256": region["sha256"]})
+        out.append({"label": settings.printable(region["label"], 128), "length": length, "sha256": region["sha256"]})
     return out
 
 
-def measured(launch):
-    """Reads sevd's launch. Throws Malformed."""
-    differences = launch.get("differences", [])
-    if not isinstance(differences, list):
-        raise Malformed("sevd's launch: differences are no list")
+def measured(account):
+    """Reads the account of `sevctl capture --json` (docs/schemas/sevctl-capture.schema.json). Throws Malformed."""
+    what = "sevctl capture"
+    differences = account.get("differences")
+    if not isinstance(differences, list) or not isinstance(account.get("equal"), bool) or account["equal"] != (not differences):
+        raise Malformed(f"{what}: does not say whether they are equal")
+    digest = _digest(account.get("launch_digest"))
+    if digest is None:
+        raise Malformed(f"{what}: gives no launch digest")
     shown = [settings.printable(line, 200) for line in differences[:DIFFERENCE_LIMIT]]
     if len(differences) > DIFFERENCE_LIMIT:
         shown.append(f"and {len(differences) - DIFFERENCE_LIMIT} more")
-    descriptor = launch.get("descriptor")
-    regions = _regions(descriptor.get("regions", []) if isinstance(descriptor, dict) else [], "sevd's launch")
-    return Measured(_digest(launch.get("predicted")), _digest(launch.get("digest")), shown, regions)
+    return Measured(digest, account["equal"], shown, _regions(account.get("regions"), what))
 
 
 def changes(old, new):
@@ -80,42 +85,75 @@ def changes(old, new):
     return out
 
 
+def _write(path, value):
+    """Whole or not at all."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            pathlib.Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _read(path):
+    """A JSON object, or None when there is no such file. Throws Malformed."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(FILE_LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    try:
+        value = sevd.parse_json(raw) if len(raw) <= FILE_LIMIT_BYTES else None
+    except sevd.Trouble:
+        value = None
+    if not isinstance(value, dict):
+        raise Malformed(f"{path}: is no JSON object of at most {FILE_LIMIT_BYTES} bytes")
+    return value
+
+
+class Account:
+    """Where qubesd's extension leaves what sevctl said of a qube for qvm-sev, one file a qube, until the next reboot."""
+
+    def __init__(self, folder=None):
+        self.folder = pathlib.Path(ACCOUNTS if folder is None else folder)
+
+    def write(self, name, xid, account):
+        _write(self.folder / f"{name}.json", {"qube": name, "xid": xid, "capture": account})
+
+    def read(self, name):
+        """(xid, account), or None. Throws Malformed."""
+        value = _read(self.folder / f"{name}.json")
+        if value is None:
+            return None
+        if set(value) != {"qube", "xid", "capture"} or value["qube"] != name or not isinstance(value["xid"], int) or not isinstance(value["capture"], dict):
+            raise Malformed(f"{self.folder / name}.json: is no account of {name}")
+        return value["xid"], value["capture"]
+
+
 class Store:
-    """A folder with one file a qube: written whole or not at all."""
+    """A folder with one reference value a qube."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder = pathlib.Path(folder)
 
     def path(self, name):
         return self.folder / f"{name}.json"
 
     def read(self, name):
         """The kept value, or None. Throws Malformed."""
-        try:
-            with open(self.path(name), "rb") as file:
-                raw = file.read(FILE_LIMIT_BYTES + 1)
-        except FileNotFoundError:
+        value, what = _read(self.path(name)), str(self.path(name))
+        if value is None:
             return None
-        what = str(self.path(name))
-        try:
-            value = sevd.parse_json(raw[: FILE_LIMIT_BYTES + 1])
-        except sevd.Trouble:
-            raise Malformed(f"{what}: is no JSON") from None
-        if len(raw) > FILE_LIMIT_BYTES or not isinstance(value, dict) or set(value) != {"name", "digest", "regions"} or _digest(value["digest"]) is None or value["name"] != name:
+        if set(value) != {"name", "digest", "regions"} or _digest(value["digest"]) is None or value["name"] != name:
             raise Malformed(f"{what}: is no reference value of {name}")
         return dict(value, regions=_regions(value["regions"], what))
 
     def write(self, name, value):
-        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=f".{name}.", delete=False) as file:
-            try:
-                json.dump(value, file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, self.path(name))
-            except BaseException:
-                pathlib.Path(file.name).unlink(missing_ok=True)
-                raise
+        _write(self.path(name), value)
         return self.path(name)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can say about a qube, as features `sev.*`, and what a qube must be like so that all of its initial memory is measured.
 
-Pure functions over a qube's attributes, which have the same names in qubesd (qubes.vm) and in a client of it (qubesadmin).
+Functions over a qube's attributes, which have the same names in qubesd (qubes.vm) and in a client of it (qubesadmin).
 """
+import json
+import os
 import re
+import stat
 
 MODES = ("off", "measure", "required")
 PREFIX = "sev."
@@ -12,11 +15,16 @@ TAG = "sev-attested"
 ONCE = "sev.once"
 ONCE_VALUES = ("required", "capture")
 
+# A profile is a file NAME.json here, root's own: {"owner": ..., "policy": ..., "relay": ..., "timeout": seconds}. A qube's own features go before.
+PROFILES = "/etc/xen-sev/profiles.d"
+PROFILE_LIMIT_BYTES = 16 * 1024
+PROFILE_KEYS = ("owner", "policy", "relay", "timeout")
+
 TIMEOUT_DEFAULT_S = 120
 TIMEOUT_LEAST_S = 5
 TIMEOUT_MOST_S = 3600
 
-# sevd's own rule for names of owners, policies and profiles (attest/protocol/exchange.hpp, checked_policy_name)
+# sevd's own rule for names of owners and policies (attest/protocol/exchange.hpp, checked_policy_name)
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 QUBE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 
@@ -73,13 +81,45 @@ def check_feature(feature, value):
     FEATURES[feature](feature, value)
 
 
-class Wanted:
-    """What the features of a qube ask for. `mode` comes from the qube or else its template; everything that concerns the owner from the qube alone."""
+def read_profile(name, folder=None):
+    """A profile's features: {"sev.owner": ...}. Throws Refused for a file that is not there, that others than root may change, or that says anything else."""
+    path = os.path.join(PROFILES if folder is None else folder, name + ".json")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()) or about.st_mode & 0o022:
+                raise Refused(f"{path}: want a file that root alone may write")
+            raw = file.read(PROFILE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror} (feature sev.profile)") from None
+    try:
+        value = json.loads(raw.decode()) if len(raw) <= PROFILE_LIMIT_BYTES else None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not set(value) <= set(PROFILE_KEYS):
+        raise Refused(f"{path}: want a JSON object with some of {', '.join(PROFILE_KEYS)}, at most {PROFILE_LIMIT_BYTES} bytes")
+    out = {}
+    for key, setting in value.items():
+        if key == "timeout" and isinstance(setting, int) and not isinstance(setting, bool):
+            setting = str(setting)
+        if not isinstance(setting, str):
+            raise Refused(f"{path}: {key} is no text")
+        try:
+            check_feature(PREFIX + key, setting)
+        except Refused as refusal:
+            raise Refused(f"{path}: {refusal}") from None
+        out[PREFIX + key] = setting
+    return out
 
-    def __init__(self, vm):
-        def own(feature, default=None):
-            value = vm.features.get(feature, default)
-            if value is not None and value != default:
+
+class Wanted:
+    """What the features of a qube ask for. `mode` comes from the qube or else its template; everything that concerns the owner from the qube, or the profile it names."""
+
+    def __init__(self, vm, profiles=None):
+        def own(feature):
+            value = vm.features.get(feature, None)
+            if value is not None:
                 check_feature(feature, value)
             return value
 
@@ -89,11 +129,12 @@ class Wanted:
         check_feature("sev.mode", mode)
         self.mode = mode
         self.once = own(ONCE)
-        self.owner = own("sev.owner")
-        self.policy = own("sev.policy")
         self.profile = own("sev.profile")
-        self.relay = own("sev.relay")
-        self.timeout_s = int(own("sev.timeout", str(TIMEOUT_DEFAULT_S)))
+        said = read_profile(self.profile, profiles) if self.profile is not None else {}
+        self.owner = own("sev.owner") or said.get("sev.owner")
+        self.policy = own("sev.policy") or said.get("sev.policy")
+        self.relay = own("sev.relay") or said.get("sev.relay")
+        self.timeout_s = int(own("sev.timeout") or said.get("sev.timeout") or TIMEOUT_DEFAULT_S)
         if self.once == "required":
             self.mode = "required"
         elif self.once == "capture":
@@ -147,6 +188,8 @@ def problems(vm, wanted):
         out.append(Problem(f"it has {count} PCI device{'s' if count > 1 else ''}, which can write to its memory", f"qvm-pci detach {name} DEVICE"))
     if wanted.mode == "required" and not wanted.owner:
         out.append(Problem("sev.owner is not set, so that nobody would judge", f"qvm-features {name} sev.owner NAME (one of the owners in sevd.json)"))
+    if wanted.mode == "required" and not wanted.policy:
+        out.append(Problem("sev.policy is not set, so that the owner would not know by what to judge", f"qvm-features {name} sev.policy NAME (one of the owner's policies)"))
     if wanted.relay is not None and wanted.relay == name:
         out.append(Problem("sev.relay is the qube itself", f"qvm-features {name} sev.relay QUBE"))
     return out

@@ -4,22 +4,29 @@ import asyncio
 import json
 import os
 import sys
-import urllib.parse
 
-from xen_sev_qubes import sevd, settings
+from xen_sev_qubes import gate, sevd, settings
 
 
-def newest(answer):
-    """The newest launch of sevd's list, or None. Throws sevd.Trouble."""
+def newest(answer, name):
+    """The id of the newest launch of `name` in sevd's list, or None. Throws sevd.Trouble."""
     if answer.status != 200 or not isinstance(answer.body, dict) or not isinstance(answer.body.get("launches"), list):
         raise sevd.Trouble("sevd's list of launches is none")
-    launches = [launch for launch in answer.body["launches"] if isinstance(launch, dict)]
-    return launches[0] if launches else None
+    ids = [launch["id"] for launch in answer.body["launches"] if isinstance(launch, dict) and launch.get("name") == name and isinstance(launch.get("id"), int)]
+    return max(ids) if ids else None
 
 
 async def latest(name):
-    """The newest launch of a qube, or None. Throws sevd.Absent, sevd.Trouble."""
-    return newest(await sevd.ask("GET", "/v1/launches?limit=1&name=" + urllib.parse.quote(name, safe="")))
+    """The newest launch of a qube, whole, or None. Throws sevd.Absent, sevd.Trouble."""
+    number = newest(await sevd.ask("GET", "/v1/launches"), name)
+    if number is None:
+        return None
+    answer = await sevd.ask("GET", f"/v1/launches/{number}")
+    if answer.status == 404:
+        return None  # forgotten meanwhile
+    if answer.status != 200 or not isinstance(answer.body, dict):
+        raise sevd.Trouble(f"sevd: {answer.problem()}")
+    return answer.body
 
 
 def told(name, launch):
@@ -27,8 +34,8 @@ def told(name, launch):
     out = {"format": "xen-sev/qube-status", "version": 1, "qube": name, "attested": False}
     if launch is None:
         return out
-    out["attested"] = launch.get("trusted") is True and launch.get("state") in ("running", "ready")
-    for key in ("state", "digest", "owner", "policy"):
+    out["attested"] = gate.trusted(launch)
+    for key in ("state", "owner", "policy"):
         if isinstance(launch.get(key), str):
             out[key] = settings.printable(launch[key], 128)
     if isinstance(launch.get("level"), int) and not isinstance(launch["level"], bool):
