@@ -45,8 +45,8 @@ class FakeSevd:
                 return 422, {"title": "no", "detail": f"nobody told me about {body['name']}"}
             key = len(self.launches) + 1
             self.launches[key] = dict(verdict(body) if callable(verdict) else verdict, id=key, name=body["name"])
-            return 202, {"id": key, "name": body["name"], "state": "accepted"}
-        if (method, target) == ("GET", "/v1/launches"):
+            return 201, {"id": key, "name": body["name"], "state": "accepted"}
+        if (method, target) == ("GET", "/v1/launches?limit=1000"):
             return 200, {"launches": [{"id": key, "name": launch["name"]} for key, launch in self.launches.items()]}
         if method == "GET" and target.startswith("/v1/launches/"):
             launch = self.launches[int(target.rsplit("/", 1)[1])]

@@ -29,7 +29,7 @@ def trusted(launch):
 def failed_checks(launch):
     """The checks that a verdict failed on, as text."""
     verdict = launch.get("verdict")
-    checks = verdict.get("checks") if isinstance(verdict, dict) else None
+    checks = verdict.get("checks", verdict.get("platform_checks")) if isinstance(verdict, dict) else None  # the latter when the platform itself was refused
     out = []
     for check in checks if isinstance(checks, list) else []:
         if isinstance(check, dict) and check.get("passed") is not True:

@@ -18,7 +18,7 @@ def newest(answer, name):
 
 async def latest(name):
     """The newest launch of a qube, whole, or None. Throws sevd.Absent, sevd.Trouble."""
-    number = newest(await sevd.ask("GET", "/v1/launches"), name)
+    number = newest(await sevd.ask("GET", "/v1/launches?limit=1000"), name)
     if number is None:
         return None
     answer = await sevd.ask("GET", f"/v1/launches/{number}")
