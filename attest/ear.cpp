@@ -64,7 +64,8 @@ TrustVector vector_from(json::Object object) {
     for (const Element& element : elements) {
         if (!object.at(element.key).is_number_integer()) object.refuse(element.key, "is no number from 0 to 127");
         const auto value = static_cast<unsigned>(object.number(element.key, 127));
-        if (std::ranges::find(element.known, value) == element.known.end()) object.refuse(element.key, fmt::format("is {}, which this verifier never says", value));
+        if (std::ranges::find(element.known, value) == element.known.end())
+            object.refuse(element.key, fmt::format("is {}, which this verifier never says", value));
         out.*element.value = value;
     }
     object.done();
@@ -151,7 +152,8 @@ AttestationResult attestation_result(const Verdict& verdict, const OwnerKey& iss
 json::Value AttestationResult::to_json() const {
     json::Value vector_json = json::Value::object();
     for (const Element& element : elements) vector_json[std::string{element.key}] = vector.*element.value;
-    json::Value verdict{{"session_id", hex(session_id)}, {"launch_name", launch_name}, {"trusted", trusted}, {"level", level}, {"emulated", emulated}};
+    json::Value verdict{
+        {"session_id", hex(session_id)}, {"launch_name", launch_name}, {"trusted", trusted}, {"level", level}, {"emulated", emulated}};
     if (!root.empty()) verdict["root"] = root;
     if (!reference.empty()) verdict["reference"] = reference;
     verdict["failed_checks"] = failed_checks;
@@ -189,12 +191,14 @@ AttestationResult AttestationResult::from_json(const json::Value& value, std::st
     const json::Value& policies = guest.array("ear_appraisal_policy_ids", 1);
     if (policies.size() != 1 || !policies[0].is_string()) guest.refuse("ear_appraisal_policy_ids", "is not the id of one policy");
     out.policy_id = policies[0].get<std::string>();
-    if (out.policy_id.size() > name_limit_bytes || out.policy_id != printable(out.policy_id, name_limit_bytes)) guest.refuse("ear_appraisal_policy_ids", "is not printable text");
+    if (out.policy_id.size() > name_limit_bytes || out.policy_id != printable(out.policy_id, name_limit_bytes))
+        guest.refuse("ear_appraisal_policy_ids", "is not printable text");
     verdict_from(guest.object("xen_sev_verdict"), out);
     guest.done();
     const TrustTier want = out.trusted ? out.vector.tier() : TrustTier::contraindicated;
     if (out.status != want) guest.refuse("ear_status", fmt::format("is {}, and what it is made of says {}", name(out.status), name(want)));
-    if (out.emulated && (tier_of(out.vector.hardware) != TrustTier::contraindicated)) guest.refuse("ear_trustworthiness_vector", "calls an emulated PSP hardware");
+    if (out.emulated && (tier_of(out.vector.hardware) != TrustTier::contraindicated))
+        guest.refuse("ear_trustworthiness_vector", "calls an emulated PSP hardware");
     return out;
 }
 
@@ -203,20 +207,23 @@ std::string sign_attestation_result(const AttestationResult& result, const P384K
 }
 
 AttestationResult read_attestation_result(std::string_view jwt, const OwnerKey& issuer, std::string_view what) {
-    if (jwt.size() > AttestationResult::limit_bytes) throw Error{Fault::malformed, fmt::format("{}: {} bytes, want at most {}", what, jwt.size(), AttestationResult::limit_bytes)};
+    if (jwt.size() > AttestationResult::limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, want at most {}", what, jwt.size(), AttestationResult::limit_bytes)};
     const std::string payload = verify_jws(jwt, issuer, AttestationResult::jws_type, what);
     auto result = AttestationResult::from_json(json::parse(payload, what, {.bytes = AttestationResult::limit_bytes, .depth = 8}), what);
-    if (result.issuer != issuer.thumbprint()) throw Error{Fault::malformed, fmt::format("{}: \"iss\" is {}, want {}", what, printable(result.issuer), issuer.thumbprint())};
+    if (result.issuer != issuer.thumbprint())
+        throw Error{Fault::malformed, fmt::format("{}: \"iss\" is {}, want {}", what, printable(result.issuer), issuer.thumbprint())};
     return result;
 }
 
 std::string render(const AttestationResult& result) {
     std::string out = fmt::format("{} launch \"{}\": {}\n", result.trusted ? "trusted" : "NOT TRUSTED", result.launch_name, name(result.status));
-    out += fmt::format("  issued     {} by {}\n  session    {}\n  policy     {}\n  level      L{}{}\n", text(result.issued_at), result.issuer, hex(result.session_id), result.policy_id, result.level,
-                       result.emulated ? ", EMULATED PSP" : "");
+    out += fmt::format("  issued     {} by {}\n  session    {}\n  policy     {}\n  level      L{}{}\n", text(result.issued_at), result.issuer,
+                       hex(result.session_id), result.policy_id, result.level, result.emulated ? ", EMULATED PSP" : "");
     if (!result.root.empty()) out += fmt::format("  root       {}\n", result.root);
     if (!result.reference.empty()) out += fmt::format("  reference  {}\n", result.reference);
-    for (const Element& element : elements) out += fmt::format("  {:<18} {:>3}  {}\n", element.key, result.vector.*element.value, name(tier_of(result.vector.*element.value)));
+    for (const Element& element : elements)
+        out += fmt::format("  {:<18} {:>3}  {}\n", element.key, result.vector.*element.value, name(tier_of(result.vector.*element.value)));
     for (const std::string& check : result.failed_checks) out += fmt::format("  FAIL {}\n", check);
     for (const std::string& advisory : result.advisories) out += fmt::format("  known weakness: {}\n", advisory);
     return out;

@@ -23,7 +23,10 @@ std::string document(std::string_view title, std::string_view body, std::string_
 <link rel="stylesheet" href="/style.css">
 </head>
 <body>
-<header><div><a class="name" href="/">Guest owner</a><nav><a href="/#launches">Launches</a><a href="/#platforms">Platforms</a><a href="/#policies">Reference values</a><a href="/advisories">Known weaknesses</a></nav></div></header>
+<header><div><a class="name" href="/">Guest owner</a><nav>
+<a href="/#launches">Launches</a><a href="/#platforms">Platforms</a><a href="/#policies">Reference values</a>
+<a href="/advisories">Known weaknesses</a>
+</nav></div></header>
 <main>
 {}
 </main>
@@ -105,7 +108,8 @@ std::string launches(const std::vector<SessionSummary>& sessions) {
                             escaped(session.policy_name), escaped(session.policy_name), escaped(session.channel));
     }
     return fmt::format(
-        R"(<div class="card"><table class="rows"><thead><tr><th>Time (UTC)</th><th>Launch</th><th>Outcome</th><th>Policy</th><th>Channel</th></tr></thead><tbody>{}</tbody></table></div>)",
+        R"(<div class="card"><table class="rows"><thead><tr><th>Time (UTC)</th><th>Launch</th><th>Outcome</th><th>Policy</th>)"
+            R"(<th>Channel</th></tr></thead><tbody>{}</tbody></table></div>)",
         rows);
 }
 
@@ -133,14 +137,17 @@ std::string platforms(const std::vector<SessionSummary>& sessions) {
     std::string rows;
     for (const auto& [cek, entry] : seen)
         rows += fmt::format(
-            R"(<tr><td><code>{}</code></td><td data-label="SEV firmware" class="fit">{}</td><td data-label="Reached by" class="fit">{}</td><td data-label="Claims" class="fit">L{}</td><td data-label="Last seen" class="fit"><span class="mono">{}</span></td><td class="fit">{}</td></tr>)",
+            R"(<tr><td><code>{}</code></td><td data-label="SEV firmware" class="fit">{}</td>)"
+                R"(<td data-label="Reached by" class="fit">{}</td><td data-label="Claims" class="fit">L{}</td>)"
+                R"(<td data-label="Last seen" class="fit"><span class="mono">{}</span></td><td class="fit">{}</td></tr>)",
             escaped(cek), escaped(entry.build), entry.backend == "emulated" ? tag("wait", "emulated PSP") : escaped(entry.backend), entry.level,
             short_time(entry.last),
             entry.refused == 0    ? tag("good", "accepted")
             : entry.accepted == 0 ? tag("bad", "refused")
                                   : tag("wait", "at times refused"));
     return fmt::format(
-        R"(<div class="card"><table class="rows"><thead><tr><th>Chip (fingerprint of its CEK)</th><th>SEV firmware</th><th>Reached by</th><th>Claims</th><th>Last seen (UTC)</th><th></th></tr></thead><tbody>{}</tbody></table></div>)",
+        R"(<div class="card"><table class="rows"><thead><tr><th>Chip (fingerprint of its CEK)</th><th>SEV firmware</th>)"
+            R"(<th>Reached by</th><th>Claims</th><th>Last seen (UTC)</th><th></th></tr></thead><tbody>{}</tbody></table></div>)",
         rows);
 }
 
@@ -160,16 +167,28 @@ std::string policies(const std::vector<ShownPolicy>& list) {
         rows += fmt::format(R"(<tr><td><a href="/policies/{}">{}</a></td><td>{}</td></tr>)", escaped(policy.name), escaped(policy.name), references);
     }
     return fmt::format(
-        R"(<div class="card"><table class="rows"><thead><tr><th>Policy</th><th>Reference values (launch digest)</th></tr></thead><tbody>{}</tbody></table></div>)",
+        R"(<div class="card"><table class="rows"><thead><tr><th>Policy</th><th>Reference values (launch digest)</th></tr></thead>)"
+            R"(<tbody>{}</tbody></table></div>)",
         rows);
 }
 
-std::string check_rows(const std::vector<psp::Check>& checks) {
+std::string check_table(const std::vector<psp::Check>& checks, bool passed) {
     std::string rows;
     for (const psp::Check& check : checks)
-        rows += fmt::format(R"(<tr><td class="fit">{}</td><td><span class="mono">{}</span><div class="soft small">{}</div></td></tr>)",
-                            tag(check.passed ? "good" : "bad", check.passed ? "pass" : "FAIL"), escaped(check.check), escaped(check.detail));
-    return fmt::format(R"(<div class="card"><table><tbody>{}</tbody></table></div>)", rows);
+        if (check.passed == passed)
+            rows += fmt::format(R"(<tr><td class="fit">{}</td><td class="name mono">{}</td><td class="soft small">{}</td></tr>)",
+                                tag(passed ? "good" : "bad", passed ? "pass" : "FAIL"), escaped(check.check), escaped(check.detail));
+    return fmt::format(R"(<div class="card"><table class="checks"><tbody>{}</tbody></table></div>)", rows);
+}
+
+/// What failed first: that is what one looks for.
+std::string check_rows(const std::vector<psp::Check>& checks) {
+    const auto failed = static_cast<std::size_t>(std::ranges::count(checks, false, &psp::Check::passed));
+    std::string out;
+    if (failed > 0) out += fmt::format("<h2>What failed ({} of {} checks)</h2>", failed, checks.size()) + check_table(checks, false);
+    if (failed < checks.size())
+        out += fmt::format("<h2>What passed ({} of {} checks)</h2>", checks.size() - failed, checks.size()) + check_table(checks, true);
+    return out;
 }
 
 /// The checks of a platform that was refused.
@@ -192,7 +211,7 @@ std::string term(std::string_view key, std::string_view html) { return fmt::form
 std::string code(std::string_view text) { return fmt::format("<code>{}</code>", escaped(text)); }
 
 std::string verdict_part(const Verdict& verdict) {
-    std::string out = "<h2>Checks</h2>" + check_rows(verdict.checks);
+    std::string out = check_rows(verdict.checks);
     if (!verdict.notes.empty()) {
         out += R"(<h2>Notes</h2><div class="card pad">)";
         for (const std::string& note : verdict.notes) out += fmt::format("<p>{}</p>", escaped(note));
@@ -258,15 +277,16 @@ std::string overview_page(const OverviewData& data) {
 
 std::string session_page(const SessionSummary& session) {
     const Look look = look_of(session.state);
-    std::string tags = tag(look.tone, look.text), checks;
+    std::string sentence = escaped(look.sentence), tags, checks;
     if (session.state == SessionState::refused) {
         const auto list = refusal_checks(session.result);
-        checks = list.value ? "<h2>Checks</h2>" + check_rows(*list.value)
+        checks = list.value ? check_rows(*list.value)
                             : fmt::format(R"(<div class="card pad soft">cannot be read: {}</div>)", escaped(list.problem));
     } else if (!session.result.empty()) {
         const auto verdict = readable<Verdict>(session.result, "verdict");
         if (verdict.value) {
-            tags += " " + level_tags(*verdict.value);
+            tags = fmt::format("<p>{}</p>", level_tags(*verdict.value));
+            if (verdict.value->emulated) sentence += " The PSP is emulated: this says nothing of any hardware.";
             checks = verdict_part(*verdict.value);
         } else {
             checks = fmt::format(R"(<div class="card pad soft">cannot be read: {}</div>)", escaped(verdict.problem));
@@ -279,8 +299,8 @@ std::string session_page(const SessionSummary& session) {
     else facts += term("Expires at", short_time(session.expires_at) + " UTC");
     facts += term("Secret packets sent", std::to_string(session.packets));
     std::string body =
-        fmt::format(R"(<h1>{}</h1><p>{}</p><div class="banner {}"><b>{}</b>{}</div><div class="card pad"><dl>{}</dl></div>{}<h2>Platform</h2>{})",
-                    escaped(session.launch_name), tags, look.tone, escaped(look.text), escaped(look.sentence), facts, checks, platform_part(session));
+        fmt::format(R"(<h1>{}</h1>{}<div class="banner {}"><b>{}</b>{}</div><div class="card pad"><dl>{}</dl></div>{}<h2>Platform</h2>{})",
+                    escaped(session.launch_name), tags, look.tone, escaped(look.text), sentence, facts, checks, platform_part(session));
     if (!session.attestation_result.empty())
         body += fmt::format(
             R"(<h2>For third parties</h2><details><summary>Attestation result (EAR, a signed JWT)</summary><div class="mono">{}</div></details>)",
@@ -320,7 +340,8 @@ std::string policy_page(const PolicySnapshot& snapshot) {
     std::string secrets;
     for (const SecretRule& secret : policy.secrets) secrets += fmt::format("<tr><td>{}</td></tr>", escaped(secret.name));
     const std::string body = fmt::format(
-        R"(<h1>{}</h1><p class="soft">A policy of this guest owner</p><div class="card pad"><dl>{}</dl></div><h2>Reference values</h2>{}<h2>Secrets it may release</h2>{})",
+        R"(<h1>{}</h1><p class="soft">A policy of this guest owner</p><div class="card pad"><dl>{}</dl></div>)"
+            R"(<h2>Reference values</h2>{}<h2>Secrets it may release</h2>{})",
         escaped(snapshot.name), facts, references,
         secrets.empty() ? std::string{R"(<div class="card empty">None.</div>)"}
                         : fmt::format(R"(<div class="card"><table><tbody>{}</tbody></table></div>)", secrets));
@@ -331,7 +352,8 @@ std::string advisories_page(const Advisories& advisories) {
     std::string cards;
     for (const Advisory& advisory : advisories.list)
         cards += fmt::format(
-            R"(<div class="card pad"><p><b>{}</b> {}</p><p>{}</p><p>{}</p><p class="soft small">What to do: {}</p><p class="soft small">Source: {}</p></div>)",
+            R"(<div class="card pad"><p><b>{}</b> {}</p><p>{}</p><p>{}</p><p class="soft small">What to do: {}</p>)"
+                R"(<p class="soft small">Source: {}</p></div>)",
             escaped(advisory.id), advisory.severity == Severity::fail ? tag("bad", "fails unless accepted") : tag("", "note"),
             escaped(advisory.title), escaped(advisory.text), escaped(advisory.remedy), escaped(advisory.source));
     return document("Known weaknesses",

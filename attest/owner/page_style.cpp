@@ -12,7 +12,8 @@ std::string_view style_sheet() {
 @media (prefers-color-scheme: dark) {
     :root {
         --ground: #101317; --card: #181c21; --ink: #e6e9ed; --soft: #9aa4af; --line: #2b3138; --accent: #8ab4f8;
-        --good: #6fd694; --good-ground: #12301f; --bad: #ff8f86; --bad-ground: #3b1614; --wait: #f2c063; --wait-ground: #362a10; --mute-ground: #262b31;
+        --good: #6fd694; --good-ground: #12301f; --bad: #ff8f86; --bad-ground: #3b1614; --wait: #f2c063; --wait-ground: #362a10;
+        --mute-ground: #262b31;
     }
 }
 * { box-sizing: border-box; }
@@ -45,13 +46,19 @@ code, .mono { font: 13px/1.5 ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu S
 .card-head + table thead th { border-top: 1px solid var(--line); }
 .card + .card { margin-top: 12px; }
 table { width: 100%; border-collapse: collapse; }
-th { text-align: left; font-weight: 500; font-size: 14px; color: var(--soft); }
-th, td { padding: 10px 16px; border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th { text-align: left; font-weight: 500; font-size: 14px; color: var(--soft); white-space: nowrap; }
+th, td { padding: 10px 16px; border-top: 1px solid var(--line); vertical-align: top; }
+td { overflow-wrap: anywhere; min-width: 6em; }
 thead th { border-top: 0; }
 tbody tr:first-child > * { border-top: 0; }
 thead + tbody tr:first-child > * { border-top: 1px solid var(--line); }
-td.fit, th.fit { width: 1%; white-space: nowrap; overflow-wrap: normal; }
-.tag { display: inline-block; padding: 1px 9px; border-radius: 999px; font-size: 13px; font-weight: 550; background: var(--mute-ground); color: var(--soft); white-space: nowrap; }
+td.fit, th.fit { width: 1%; min-width: 0; white-space: nowrap; overflow-wrap: normal; }
+table.checks td { padding-top: 7px; padding-bottom: 7px; }
+table.checks td.name { width: 280px; }
+.tag {
+    display: inline-block; padding: 1px 9px; border-radius: 999px; font-size: 13px; font-weight: 550;
+    background: var(--mute-ground); color: var(--soft); white-space: nowrap;
+}
 .tag.good { background: var(--good-ground); color: var(--good); }
 .tag.bad { background: var(--bad-ground); color: var(--bad); }
 .tag.wait { background: var(--wait-ground); color: var(--wait); }
@@ -73,9 +80,13 @@ details .mono { margin-top: 10px; }
     h1 { font-size: 22px; }
     .tiles { grid-template-columns: repeat(2, 1fr); }
     table.rows thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-    table.rows, table.rows tbody, table.rows tr, table.rows td { display: block; width: auto; }
-    table.rows tr { padding: 12px 16px; border-top: 1px solid var(--line); }
-    table.rows tbody tr:first-child { border-top: 0; }
+    table.rows, table.rows tbody, table.rows tr, table.rows td { display: block; width: auto; min-width: 0; }
+    table.checks tr { display: grid; grid-template-columns: 52px 1fr; gap: 0 12px; }
+    table.checks td, table.checks td.name { display: block; width: auto; min-width: 0; border: 0; padding: 0; }
+    table.checks td:last-child { grid-column: 2; }
+    table.checks, table.checks tbody { display: block; }
+    table.rows tr, table.checks tr { padding: 12px 16px; border-top: 1px solid var(--line); }
+    table.rows tbody tr:first-child, table.checks tbody tr:first-child { border-top: 0; }
     table.rows td, thead + tbody tr:first-child > td { border: 0; padding: 2px 0; }
     table.rows td.fit { white-space: normal; width: auto; }
     table.rows td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-size: 14px; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verdicts as attestation results. The JWT that must be read was made by tests/fixtures/make_owner_vectors.py; tests/owner/ear_test.py reads ours with Python's `cryptography`.
+// Verdicts as attestation results. The JWT that must be read was made by tests/fixtures/make_owner_vectors.py; tests/owner/ear_test.py reads ours
+// with Python's `cryptography`.
 #include "attest/ear.hpp"
 #include "attest/sign_jws.hpp"
 #include "tests/attest/support.hpp"
@@ -42,7 +43,8 @@ TEST_CASE("EAR: one that an independent implementation wrote is read, whole") {
     CHECK(result.policy_id == known().at("ear").at("claims").at("submods").at("guest").at("ear_appraisal_policy_ids").at(0).get<std::string>());
     CHECK_THROWS_AS(read_attestation_result(known().at("ear").at("jwt").get<std::string>(), owner_key(P384Key::generate()), "EAR"), Error);
     const std::string jwt = known().at("ear").at("jwt").get<std::string>();
-    for (std::size_t size = 0; size < jwt.size(); size += 3) CHECK_THROWS_AS(read_attestation_result(jwt.substr(0, size), owner_key(key()), "EAR"), Error);
+    for (std::size_t size = 0; size < jwt.size(); size += 3)
+        CHECK_THROWS_AS(read_attestation_result(jwt.substr(0, size), owner_key(key()), "EAR"), Error);
 }
 
 TEST_CASE("EAR: the vector says what the verdict supports, and no more") {

@@ -27,7 +27,8 @@ JudgementRequest judgement_request() { return {.nonce = test::filled<16>(8), .la
 Verdict verdict() { return test::FixtureLaunch{}.judge().verdict; }
 
 std::string wire_of(const P384Key& key, std::string_view request, decltype(ExchangeAnswer::body) body) {
-    return sign_jws(key, ExchangeAnswer::jws_type, ExchangeAnswer{.request = sha256(as_bytes(request)), .answered_at = june, .body = std::move(body)}.to_json().dump());
+    return sign_jws(key, ExchangeAnswer::jws_type,
+                    ExchangeAnswer{.request = sha256(as_bytes(request)), .answered_at = june, .body = std::move(body)}.to_json().dump());
 }
 
 } // namespace
@@ -80,8 +81,10 @@ TEST_CASE("verify_jws: each wrong header and signer alone is refused") {
         CHECK_THROWS_AS(verify_jws(text.get<std::string>(), owner_of(0), "test+jwt", "text"), Error);
     }
     CHECK_THROWS_WITH_AS(verify_jws(text_at(jws.at("bad"), "alg none"), owner_of(0), "test+jwt", "text"), doctest::Contains("alg"), Error);
-    CHECK_THROWS_WITH_AS(verify_jws(text_at(jws.at("bad"), "another owner"), owner_of(0), "test+jwt", "text"), doctest::Contains("want the pinned"), Error);
-    CHECK_THROWS_WITH_AS(verify_jws(text_at(jws.at("bad"), "signed by another"), owner_of(0), "test+jwt", "text"), doctest::Contains("does not verify"), Error);
+    CHECK_THROWS_WITH_AS(verify_jws(text_at(jws.at("bad"), "another owner"), owner_of(0), "test+jwt", "text"), doctest::Contains("want the pinned"),
+                         Error);
+    CHECK_THROWS_WITH_AS(verify_jws(text_at(jws.at("bad"), "signed by another"), owner_of(0), "test+jwt", "text"),
+                         doctest::Contains("does not verify"), Error);
     CHECK_THROWS_AS(verify_jws(text_at(jws, "good"), owner_of(1), "test+jwt", "text"), Error);
 }
 
@@ -93,7 +96,8 @@ TEST_CASE("verify_jws: every truncation, every changed character, other forms of
         bent[at] = bent[at] == 'A' ? 'B' : 'A';
         CHECK_THROWS_AS(verify_jws(bent, owner_of(0), "test+jwt", "text"), Error);
     }
-    for (const std::string& bad : {good + ".", "." + good, good + "=", good + "\n", good + ".AAAA", std::string{".."}, std::string{}, std::string(5000, 'A') + ".." })
+    for (const std::string& bad :
+         {good + ".", "." + good, good + "=", good + "\n", good + ".AAAA", std::string{".."}, std::string{}, std::string(5000, 'A') + ".."})
         CHECK_THROWS_AS(verify_jws(bad, owner_of(0), "test+jwt", "text"), Error);
 }
 
@@ -154,13 +158,16 @@ TEST_CASE("open_answer: every kind of answer to its own step opens") {
     const JudgementAnswer judgement{.verdict = verdict(), .packets = {}, .attestation_result = "jwt"};
     CHECK(std::get<JudgementAnswer>(open_answer(wire_of(key, second, judgement), second, owner_of(0)).body) == judgement);
     const ExchangeTrouble trouble{.message = "no", .retry = true};
-    for (const std::string* request : {&first, &second}) CHECK(std::get<ExchangeTrouble>(open_answer(wire_of(key, *request, trouble), *request, owner_of(0)).body) == trouble);
+    for (const std::string* request : {&first, &second})
+        CHECK(std::get<ExchangeTrouble>(open_answer(wire_of(key, *request, trouble), *request, owner_of(0)).body) == trouble);
 }
 
 TEST_CASE("open_answer: an answer to another request, by another owner, of another step, launch, session or kind does not open") {
     const P384Key key = key_of_owner(0);
     const std::string first = session_request().to_json().dump(), second = judgement_request().to_json().dump();
-    const auto refused = [&](const std::string& wire, const std::string& request, const char* why) { CHECK_THROWS_WITH_AS(open_answer(wire, request, owner_of(0)), doctest::Contains(why), Error); };
+    const auto refused = [&](const std::string& wire, const std::string& request, const char* why) {
+        CHECK_THROWS_WITH_AS(open_answer(wire, request, owner_of(0)), doctest::Contains(why), Error);
+    };
     SessionOffer offer = bundle().offer;
     const std::string good = wire_of(key, first, offer);
     CHECK_NOTHROW(open_answer(good, first, owner_of(0)));
@@ -184,7 +191,9 @@ TEST_CASE("open_answer: an answer to another request, by another owner, of anoth
     other = judgement;
     other.verdict.evidence = EvidenceKind::report;
     refused(wire_of(key, second, other), second, "another kind of evidence");
-    refused(sign_jws(key, "other+jwt", ExchangeAnswer{.request = sha256(as_bytes(first)), .answered_at = june, .body = bundle().offer}.to_json().dump()), first, "typ");
+    refused(
+        sign_jws(key, "other+jwt", ExchangeAnswer{.request = sha256(as_bytes(first)), .answered_at = june, .body = bundle().offer}.to_json().dump()),
+        first, "typ");
     refused(std::string(ExchangeAnswer::wire_limit_bytes + 1, 'A'), first, "bytes, want at most");
 }
 
@@ -194,7 +203,8 @@ TEST_CASE("answers: packets without trust, packets of another session, no body, 
     const auto refused = [&](const json::Value& answer, const char* why) {
         CHECK_THROWS_WITH_AS(open_answer(sign_jws(key, ExchangeAnswer::jws_type, answer.dump()), second, owner_of(0)), doctest::Contains(why), Error);
     };
-    SecretPacketMessage packet{.session_id = bundle().launch.session_id, .slot = "efi", .offset_bytes = 0, .gpa = {}, .header = {}, .data = Bytes(16)};
+    SecretPacketMessage packet{
+        .session_id = bundle().launch.session_id, .slot = "efi", .offset_bytes = 0, .gpa = {}, .header = {}, .data = Bytes(16)};
     JudgementAnswer judgement{.verdict = verdict(), .packets = {packet}, .attestation_result = {}};
     ExchangeAnswer answer{.request = sha256(as_bytes(second)), .answered_at = june, .body = judgement};
     CHECK_NOTHROW(open_answer(sign_jws(key, ExchangeAnswer::jws_type, answer.to_json().dump()), second, owner_of(0)));

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host and its PSP, as far as an owner can tell: requests, and honest measurements in a session, written from the formats with Python's `cryptography`. It shares no code with
+"""A host and its PSP, as far as an owner can tell: requests, and honest measurements in a session, written from the formats with Python's
+`cryptography`. It shares no code with
 xen-sev, so what it verifies and opens was not made by what is tested."""
+
 import base64
 import copy
 import hashlib
@@ -47,8 +49,16 @@ def policy():
 
 
 def session_request(launch="vault", policy_name="web", platform=None):
-    return json.dumps({"format": "xen-sev/session-request", "version": 1, "nonce": os.urandom(16).hex(), "launch_name": launch, "policy": policy_name,
-                       "platform": platform or BUNDLE["platform"]}).encode()
+    return json.dumps(
+        {
+            "format": "xen-sev/session-request",
+            "version": 1,
+            "nonce": os.urandom(16).hex(),
+            "launch_name": launch,
+            "policy": policy_name,
+            "platform": platform or BUNDLE["platform"],
+        }
+    ).encode()
 
 
 def judgement_request(evidence):
@@ -63,7 +73,9 @@ def open_jws(jws, jwk, kind):
     key = ec.EllipticCurvePublicNumbers(*(int.from_bytes(unb64url(jwk[name]), "big") for name in "xy"), ec.SECP384R1()).public_key()
     raw = unb64url(signature)
     assert len(raw) == 96
-    key.verify(encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big")), f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA384()))
+    key.verify(
+        encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big")), f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA384())
+    )
     return json.loads(unb64url(body))
 
 

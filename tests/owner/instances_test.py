@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three instances of one owner over one real PostgreSQL: any answers any step, and killing one at any step releases nothing twice and loses no audit record."""
+"""Three instances of one owner over one real PostgreSQL: any answers any step, and killing one at any step releases nothing twice and loses no
+audit record."""
+
 import json
 import os
 import random
@@ -67,7 +69,8 @@ class Instances(Case):
         self.verify()
 
     def test_killing_an_instance_at_each_step(self):
-        """The one that works on a step is killed after a time drawn from a fixed seed: before, during or after the step. Then another is asked the same."""
+        """The one that works on a step is killed after a time drawn from a fixed seed: before, during or after the step. Then another is asked the
+        same."""
         print(f"seed {SEED}, {ROUNDS} rounds", file=sys.stderr)
         draw = random.Random(SEED)
         ends = {"before": 0, "lost": 0, "after": 0}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sev-owner as its users meet it: over stdin and stdout, a Unix socket and HTTPS; the hardened process; its commands."""
+
 import hashlib
 import http.client
 import json
@@ -189,7 +190,11 @@ class Commands(Case):
         refusal = owner.exchange(host.session_request(platform=platform))
         self.assertIn("refusal", refusal)
         self.assertEqual(fits(refusal, schema("exchange-answer")), [])
-        for bad in ({**judgement, "surprise": 1}, {**judgement, "trouble": trouble["trouble"]}, {key: value for key, value in judgement.items() if key != "judgement"}):
+        for bad in (
+            {**judgement, "surprise": 1},
+            {**judgement, "trouble": trouble["trouble"]},
+            {key: value for key, value in judgement.items() if key != "judgement"},
+        ):
             self.assertNotEqual(fits(bad, schema("exchange-answer")), [])
         self.assertEqual(fits(json.loads(owner.config.read_text()), schema("owner-config")), [])
         self.assertEqual(fits(json.loads((host.ROOT / "packaging/owner.json").read_text()), schema("owner-config")), [])
@@ -203,13 +208,20 @@ class Commands(Case):
             self.assertNotEqual(fits({**value, "surprise": 1}, schema("sev-owner-" + name.replace(" ", "-"))), [], name)
         value = json.loads(run(OWNER, "verdict", "verify", "--key", str(self.dir / "owner.jwk"), str(self.dir / "ear.jwt"), "--json"))
         self.assertEqual(fits(value, schema("sev-owner-verdict-verify")), [])
-        speaking = {command["name"] for command in json.loads(run(OWNER, "--print-commands-json")) if any(argument["name"] == "--json" for argument in command["arguments"])}
+        speaking = {
+            command["name"]
+            for command in json.loads(run(OWNER, "--print-commands-json"))
+            if any(argument["name"] == "--json" for argument in command["arguments"])
+        }
         self.assertEqual(speaking, {*outputs, "verdict verify"})
-        self.assertEqual({f"sev-owner-{name.replace(' ', '-')}.schema.json" for name in speaking}, {path.name for path in SCHEMAS.glob("sev-owner-*.json")})
+        self.assertEqual(
+            {f"sev-owner-{name.replace(' ', '-')}.schema.json" for name in speaking}, {path.name for path in SCHEMAS.glob("sev-owner-*.json")}
+        )
 
     def test_embedded_schemas_are_the_ones_that_stand_alone(self):
         def alone(name):
             return {key: value for key, value in schema(name).items() if key not in ("$schema", "$id")}
+
         self.assertEqual(schema("session-request")["properties"]["platform"], alone("platform-evidence"))
         self.assertEqual(schema("judgement-request")["properties"]["launch"], alone("launch-evidence"))
         answer = schema("exchange-answer")["properties"]
@@ -250,7 +262,22 @@ class Serving(Case):
             folder.chmod(0o755)
         owner.socket.chmod(0o666)
         for path, method in (("/v1/exchange", "POST"), ("/v1/sessions", "GET"), ("/", "GET"), ("/metrics", "GET")):
-            words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(owner.socket), f"http://owner{path}"]
+            words = [
+                "setpriv",
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--",
+                "curl",
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "--unix-socket",
+                str(owner.socket),
+                f"http://owner{path}",
+            ]
             words += ["-H", "Content-Type: application/json", "--data-binary", "{}"] if method == "POST" else []
             self.assertEqual(run(*words), "403", path)
         self.assertEqual(owner.get("/v1/audit/head").json["records"], 1)
@@ -302,8 +329,16 @@ class Serving(Case):
                 got = owner.get(path)
                 self.assertEqual(got.status, 200, (path, got.text))
                 hold(path, "get", got, named)
-        for path, named, status in (("/v1/sessions/" + "0" * 32, "/v1/sessions/{id}", 404), ("/v1/sessions/xyz", "/v1/sessions/{id}", 404), ("/sessions/" + "0" * 32, "/sessions/{id}", 404),
-                                    ("/policies/other", "/policies/{name}", 404), ("/v1/sessions?state=happy", "/v1/sessions", 400), ("/v1/sessions?limit=0", "/v1/sessions", 400), ("/v1/sessions?limit=99999", "/v1/sessions", 400), ("/v1/sessions?x=1", "/v1/sessions", 400)):
+        for path, named, status in (
+            ("/v1/sessions/" + "0" * 32, "/v1/sessions/{id}", 404),
+            ("/v1/sessions/xyz", "/v1/sessions/{id}", 404),
+            ("/sessions/" + "0" * 32, "/sessions/{id}", 404),
+            ("/policies/other", "/policies/{name}", 404),
+            ("/v1/sessions?state=happy", "/v1/sessions", 400),
+            ("/v1/sessions?limit=0", "/v1/sessions", 400),
+            ("/v1/sessions?limit=99999", "/v1/sessions", 400),
+            ("/v1/sessions?x=1", "/v1/sessions", 400),
+        ):
             got = owner.get(path)
             self.assertEqual(got.status, status, path)
             hold(path, "get", got, named)
@@ -372,6 +407,50 @@ class Serving(Case):
         owner.command("audit", "verify")
 
 
+class Faults(Case):
+    def test_a_full_disk_is_trouble_for_as_long_as_it_is_full(self):
+        owner = self.owner(limits={"requests_per_second": 100000, "burst": 100000}).start()
+        session = host.Session(owner.ask(host.session_request())["offer"])
+        size = max(path.stat().st_size for path in owner.folder.glob("owner.db*"))
+        run("prlimit", "--pid", str(owner.process.pid), f"--fsize={size}:unlimited")  # to a process, a full disk and its limit look alike
+        troubles = 0
+        for _ in range(40):
+            answer = owner.ask(host.session_request())
+            troubles += "trouble" in answer
+        self.assertGreater(troubles, 20)
+        second = host.judgement_request(session.evidence())
+        answer = owner.ask(second)
+        if "judgement" not in answer:  # what cannot be recorded is not released
+            self.assertIn("its log says why", answer["trouble"]["message"])
+        self.assertEqual(owner.get("/health").status, 200)
+        run("prlimit", "--pid", str(owner.process.pid), "--fsize=unlimited:unlimited")
+        self.assertIn("offer", owner.ask(host.session_request()))
+        if "judgement" not in answer:
+            again = owner.ask(second)
+            self.assertIn("judgement", again)
+        owner.stop()
+        owner.command("audit", "verify")
+
+    def test_a_store_that_is_gone_or_damaged(self):
+        owner = self.owner()
+        owner.command("check")
+        database = owner.folder / "owner.db"
+        whole = database.read_bytes()
+        for damaged in (b"not a database at all, and long enough to be looked at as one" * 20, whole[: len(whole) // 2]):
+            for path in owner.folder.glob("owner.db-*"):
+                path.unlink()
+            database.write_bytes(damaged)
+            body = host.session_request()
+            done = subprocess.run(
+                [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"], input=body, capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                self.assertIn("trouble", host.answer(done.stdout.decode(), body, owner.jwk))
+            else:
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(b"store", done.stderr)
+
+
 class Https(Case):
     def setUp(self):
         super().setUp()
@@ -381,9 +460,20 @@ class Https(Case):
         self.one = self.owner()
         der = {name: ssl.PEM_cert_to_DER_cert((self.certificates / f"{name}.pem").read_text()) for name in ("alice", "bob")}
         self.print = {name: hashlib.sha256(value).hexdigest() for name, value in der.items()}
-        listen = [{"unix": str(self.one.socket), "mode": "0600"},
-                  {"https": "127.0.0.1", "port": self.port, "certificate": str(self.certificates / "server.pem"), "private_key": str(self.certificates / "server.key"), "client_ca": str(self.certificates / "ca.pem")}]
-        self.one.change(listen=listen, clients=[{"certificate": self.print["alice"], "label": "alice", "policies": ["web"]}, {"uid": os.getuid(), "policies": "any"}])
+        listen = [
+            {"unix": str(self.one.socket), "mode": "0600"},
+            {
+                "https": "127.0.0.1",
+                "port": self.port,
+                "certificate": str(self.certificates / "server.pem"),
+                "private_key": str(self.certificates / "server.key"),
+                "client_ca": str(self.certificates / "ca.pem"),
+            },
+        ]
+        self.one.change(
+            listen=listen,
+            clients=[{"certificate": self.print["alice"], "label": "alice", "policies": ["web"]}, {"uid": os.getuid(), "policies": "any"}],
+        )
         self.one.start()
 
     def connection(self, client, **more):
@@ -419,7 +509,9 @@ class Https(Case):
     def test_a_policy_that_the_client_may_not_use(self):
         policies = self.one.folder / "policies"
         (policies / "lenient.json").write_text((policies / "web.json").read_text())
-        self.assertEqual(self.ask("alice", host.session_request(policy_name="lenient"))["trouble"]["message"], 'this channel may not use a policy named "lenient"')
+        self.assertEqual(
+            self.ask("alice", host.session_request(policy_name="lenient"))["trouble"]["message"], 'this channel may not use a policy named "lenient"'
+        )
 
     def test_silent_clients_keep_nobody_out(self):
         idle = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(200)]

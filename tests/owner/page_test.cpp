@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view hostile = R"(<script>alert(1)</script>"><img src=x onerror=alert(2)>'&amp;)";
 
 bool inert(const std::string& html) {
-    return html.find("<script") == std::string::npos && html.find("<img") == std::string::npos && html.find("onerror=alert(2)>'") == std::string::npos;
+    return html.find("<script") == std::string::npos && html.find("<img") == std::string::npos &&
+           html.find("onerror=alert(2)>'") == std::string::npos;
 }
 
 SessionSummary session(SessionState state, std::string_view name) {
@@ -39,7 +40,8 @@ TEST_CASE("page: hostile names are inert everywhere") {
     OverviewData data;
     data.owner = hostile;
     data.now = june;
-    for (const auto state : {SessionState::open, SessionState::taken, SessionState::trusted, SessionState::not_trusted, SessionState::troubled, SessionState::expired, SessionState::refused}) {
+    for (const auto state : {SessionState::open, SessionState::taken, SessionState::trusted, SessionState::not_trusted, SessionState::troubled,
+                             SessionState::expired, SessionState::refused}) {
         auto one = session(state, hostile);
         one.policy_name = one.channel = hostile;
         CHECK(inert(session_page(one)));
@@ -53,11 +55,16 @@ TEST_CASE("page: hostile names are inert everywhere") {
     data.policies.push_back({.name = std::string{hostile}, .snapshot = nullptr, .problem = std::string{hostile}});
     CHECK(inert(overview_page(data)));
     CHECK(inert(missing_page(hostile)));
-    PolicySnapshot snapshot{.name = std::string{hostile}, .policy = OwnerPolicy::load(test::fixture("attest/owner-policy.json")), .references = {}, .digest = {}};
+    PolicySnapshot snapshot{
+        .name = std::string{hostile}, .policy = OwnerPolicy::load(test::fixture("attest/owner-policy.json")), .references = {}, .digest = {}};
     snapshot.policy.owner = hostile;
     snapshot.policy.secrets.at(0).name = hostile;
     snapshot.policy.other_roots.at(0).label = hostile;
-    snapshot.references.push_back({.name = std::string{hostile}, .digest = {}, .regions = {{.label = std::string{hostile}, .gpa = {}, .length_bytes = 1, .sha256 = {}, .source = {}}}, .secret_block = {}, .uncovered = {std::string{hostile}}});
+    snapshot.references.push_back({.name = std::string{hostile},
+                                   .digest = {},
+                                   .regions = {{.label = std::string{hostile}, .gpa = {}, .length_bytes = 1, .sha256 = {}, .source = {}}},
+                                   .secret_block = {},
+                                   .uncovered = {std::string{hostile}}});
     CHECK(inert(policy_page(snapshot)));
 }
 

@@ -82,7 +82,16 @@ struct Log {
         records.push_back(std::move(record));
     }
     Log() {
-        for (int i = 0; i < 3; ++i) add(audit_record(head, {.event = "note", .channel = "uid:0", .session = {}, .launch = "vault\n\x1b[31m", .policy = {}, .request = {}, .detail = std::to_string(i)}, june));
+        for (int i = 0; i < 3; ++i)
+            add(audit_record(head,
+                             {.event = "note",
+                              .channel = "uid:0",
+                              .session = {},
+                              .launch = "vault\n\x1b[31m",
+                              .policy = {},
+                              .request = {},
+                              .detail = std::to_string(i)},
+                             june));
         add(audit_signature(head, head_signer(key), june));
         add(audit_record(head, {.event = "last", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}}, june));
     }
@@ -144,11 +153,13 @@ TEST_CASE("audit: every change of the log is noticed") {
         const Log log, forged;
         CHECK_THROWS_WITH_AS(forged.verify_as(owner_key(log.key), forged.head), doctest::Contains("signed by key"), Error);
         Log same = Log{};
-        CHECK_THROWS_WITH_AS(same.verify(AuditHead{.seq = 2, .hash = sha256(as_bytes("another history"))}), doctest::Contains("the log was rewritten"), Error);
+        CHECK_THROWS_WITH_AS(same.verify(AuditHead{.seq = 2, .hash = sha256(as_bytes("another history"))}),
+                             doctest::Contains("the log was rewritten"), Error);
     }
     SUBCASE("a signature over another head") {
         Log log;
-        AuditRecord wrong = audit_signature(log.head, [&](const AuditHead& head) { return head_signer(log.key)({.seq = head.seq - 1, .hash = head.hash}); }, june);
+        AuditRecord wrong = audit_signature(
+            log.head, [&](const AuditHead& head) { return head_signer(log.key)({.seq = head.seq - 1, .hash = head.hash}); }, june);
         log.add(std::move(wrong));
         CHECK_THROWS_WITH_AS(log.verify(), doctest::Contains("signs another head"), Error);
     }
@@ -196,7 +207,8 @@ TEST_CASE("policies: computed once, and again when a file or the text changes") 
 TEST_CASE("policies: names that are paths, and policies that are not there") {
     const test::PolicyFolder folder;
     Policies policies{policy_folder(folder.path())};
-    for (const char* name : {"../web", "/etc/passwd", "a/b", ".web", "", "web\n", "..", "web.json/", "%2e%2e"}) CHECK_THROWS_AS(policies.get(name), Error);
+    for (const char* name : {"../web", "/etc/passwd", "a/b", ".web", "", "web\n", "..", "web.json/", "%2e%2e"})
+        CHECK_THROWS_AS(policies.get(name), Error);
     CHECK_THROWS_WITH_AS(policies.get("other"), R"(there is no policy named "other")", Error);
     folder.write_bytes(".hidden.json", "{}");
     folder.write_bytes("not a name.json", "{}");
@@ -224,7 +236,9 @@ TEST_CASE("rate limit: a burst, then the rate; channels apart; a bounded memory"
 TEST_CASE("clients: deny by default; own entry before the one for all") {
     CHECK_FALSE(Clients{}.may_ask("uid:0"));
     const std::string cert = "cert:" + std::string(64, 'a');
-    const Clients clients{{{.channel = "uid:1000", .label = "", .policies = std::vector<std::string>{"web"}}, {.channel = "cert:any", .label = "", .policies = std::nullopt}, {.channel = cert, .label = "", .policies = std::vector<std::string>{}}}};
+    const Clients clients{{{.channel = "uid:1000", .label = "", .policies = std::vector<std::string>{"web"}},
+                           {.channel = "cert:any", .label = "", .policies = std::nullopt},
+                           {.channel = cert, .label = "", .policies = std::vector<std::string>{}}}};
     CHECK(clients.may_use("uid:1000", "web"));
     CHECK_FALSE(clients.may_use("uid:1000", "other"));
     CHECK_FALSE(clients.may_ask("uid:0"));

@@ -170,14 +170,25 @@ STORE_TEST("attack: a policy, or a reference's file, that changes between the st
 }
 
 STORE_TEST("attack: a host asks for a policy it may not use, that is not there, or that is a path") {
-    OwnerInstance owner{place, std::make_shared<P384Key>(P384Key::generate()), std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()), std::make_shared<test::PolicyFolder>(), {},
+    OwnerInstance owner{place,
+                        std::make_shared<P384Key>(P384Key::generate()),
+                        std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()),
+                        std::make_shared<test::PolicyFolder>(),
+                        {},
                         owner::Clients{{{.channel = "uid:0", .label = "", .policies = std::vector<std::string>{"web", "absent"}}}}};
     owner.folder->write(test::PolicyFolder::policy(), "lenient");
     const FixtureHost host;
     CHECK(owner.trouble(host.session_request("vault", "lenient")) == R"(this channel may not use a policy named "lenient")");
     CHECK(owner.trouble(host.session_request("vault", "nowhere")) == R"(this channel may not use a policy named "nowhere")");
     CHECK(owner.trouble(host.session_request("vault", "absent")) == R"(there is no policy named "absent")");
-    const auto said = [&](const std::string& text) { return std::get<ExchangeTrouble>(ExchangeAnswer::from_json(json::parse(verify_jws(owner.service.answer(text, channel, june).jws, owner.pinned(), ExchangeAnswer::jws_type, "answer"), "answer"), "answer").body).message; };
+    const auto said = [&](const std::string& text) {
+        return std::get<ExchangeTrouble>(ExchangeAnswer::from_json(json::parse(verify_jws(owner.service.answer(text, channel, june).jws,
+                                                                                          owner.pinned(), ExchangeAnswer::jws_type, "answer"),
+                                                                               "answer"),
+                                                                   "answer")
+                                             .body)
+            .message;
+    };
     for (const char* name : {"../web", "/etc/passwd", ".web", "web/../lenient", "web%00"}) {
         auto request = json::parse(host.session_request(), "request", {.bytes = 1U << 20, .depth = 16});
         request["policy"] = name;
@@ -193,7 +204,8 @@ STORE_TEST("attack: requests that are no requests get a signed answer, and chang
         const auto answered = owner.service.answer(text, channel, june);
         CHECK(answered.kind == owner::AnswerKind::trouble);
         CHECK_FALSE(answered.internal);
-        const auto answer = ExchangeAnswer::from_json(json::parse(verify_jws(answered.jws, owner.pinned(), ExchangeAnswer::jws_type, "answer"), "answer"), "answer");
+        const auto answer =
+            ExchangeAnswer::from_json(json::parse(verify_jws(answered.jws, owner.pinned(), ExchangeAnswer::jws_type, "answer"), "answer"), "answer");
         CHECK(answer.request == sha256(as_bytes(text)));
         return std::get<ExchangeTrouble>(answer.body).message;
     };
@@ -247,7 +259,11 @@ STORE_TEST("attack: a platform that is not accepted gets every check, and no ses
 }
 
 STORE_TEST("service: caps on open sessions are signed trouble that may be tried again") {
-    OwnerInstance owner{place, std::make_shared<P384Key>(P384Key::generate()), std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()), std::make_shared<test::PolicyFolder>(), {.caps = {.total = 2, .per_channel = 1}, .session_lifetime = 60s}};
+    OwnerInstance owner{place,
+                        std::make_shared<P384Key>(P384Key::generate()),
+                        std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()),
+                        std::make_shared<test::PolicyFolder>(),
+                        {.caps = {.total = 2, .per_channel = 1}, .session_lifetime = 60s}};
     const FixtureHost host;
     offer_of(owner.ask(host.session_request()));
     const auto answer = owner.ask(host.session_request());
@@ -262,7 +278,9 @@ STORE_TEST("service: any instance answers any step; of the same step at once on 
     auto key = std::make_shared<P384Key>(P384Key::generate());
     auto seal = std::make_shared<owner::SealKeys>(owner::SealKeys::fresh());
     std::vector<std::unique_ptr<OwnerInstance>> instances;
-    for (int i = 0; i < 3; ++i) instances.push_back(std::make_unique<OwnerInstance>(place, key, seal, std::make_shared<test::PolicyFolder>())); // each its own copy of the files
+    for (int i = 0; i < 3; ++i)
+        instances.push_back(
+            std::make_unique<OwnerInstance>(place, key, seal, std::make_shared<test::PolicyFolder>())); // each its own copy of the files
     const FixtureHost host;
     for (std::size_t round = 0; round < 4; ++round) {
         const auto offer = offer_of(instances[round % 3]->ask(host.session_request()));
@@ -290,7 +308,8 @@ STORE_TEST("service: a session's keys bound to their row: a row moved or changed
     // another instance with other seal keys stands for a store in which the box belongs to something else
     OwnerInstance stranger{place, owner.key, std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()), owner.folder};
     const auto offer = offer_of(owner.ask(host.session_request()));
-    CHECK(stranger.trouble(FixtureHost::judgement_request(host.evidence(offer))) == "the guest owner's service could not work on it; its log says why");
+    CHECK(stranger.trouble(FixtureHost::judgement_request(host.evidence(offer))) ==
+          "the guest owner's service could not work on it; its log says why");
     CHECK(owner.store->session(offer.session_id)->state == owner::SessionState::troubled);
     CHECK(log_of(*owner.store).find("is not in the key file") != std::string::npos);
 }
@@ -305,10 +324,22 @@ STORE_TEST("service: secrets from the store; one that is missing releases nothin
     const auto step_two = [&] { return FixtureHost::judgement_request(host.evidence(offer_of(owner.ask(host.session_request())))); };
     CHECK(owner.trouble(step_two()) == "the guest owner's service could not work on it; its log says why");
     const std::string secret = "from the store, sixteen and more";
-    owner.store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = owner.seal_keys->seal(owner::seal_context("secret", "disk"), as_bytes(secret)), .changed_at = {}}, {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}}, june);
+    owner.store->put_document({.kind = "secret",
+                               .name = "disk",
+                               .text = {},
+                               .sealed = owner.seal_keys->seal(owner::seal_context("secret", "disk"), as_bytes(secret)),
+                               .changed_at = {}},
+                              {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}},
+                              june);
     CHECK(judgement_of(owner.ask(step_two())).packets.size() == 1);
     // sealed for another name: does not open
-    owner.store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = owner.seal_keys->seal(owner::seal_context("secret", "other"), as_bytes(secret)), .changed_at = {}}, {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}}, june);
+    owner.store->put_document({.kind = "secret",
+                               .name = "disk",
+                               .text = {},
+                               .sealed = owner.seal_keys->seal(owner::seal_context("secret", "other"), as_bytes(secret)),
+                               .changed_at = {}},
+                              {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}},
+                              june);
     CHECK(owner.trouble(step_two()) == "the guest owner's service could not work on it; its log says why");
     CHECK(count(log_of(*owner.store), "session.troubled") == 2);
     CHECK(log_of(*owner.store).find(secret) == std::string::npos);

@@ -25,7 +25,11 @@ AuditEvent event(std::string kind) {
 
 SessionRecord record(const SealKeys& keys, std::string_view channel = "uid:0", std::string_view launch = "vault") {
     SessionRecord out;
-    out.facts = {.id = random_array<16>(), .launch_name = std::string{launch}, .policy = psp::Policy{0x11000001}, .report_nonce = random_array<16>(), .pdh = random_array<32>()};
+    out.facts = {.id = random_array<16>(),
+                 .launch_name = std::string{launch},
+                 .policy = psp::Policy{0x11000001},
+                 .report_nonce = random_array<16>(),
+                 .pdh = random_array<32>()};
     out.channel = channel;
     out.policy_name = "web";
     out.snapshot = random_array<32>();
@@ -59,7 +63,8 @@ STORE_TEST("store: a session is taken once, whole, and its keys are gone from th
     CHECK(store->take_session(made.facts.id, "uid:0", "vault", event("taken"), june).outcome == TakeOutcome::spent);
     CHECK(store->seal_keys_in_use().empty());
     CHECK(store->session(made.facts.id)->state == SessionState::taken);
-    store->end_session(made.facts.id, {.state = SessionState::trusted, .result = "{}", .attestation_result = "jwt", .packets = 3}, event("judged"), june + 1s);
+    store->end_session(made.facts.id, {.state = SessionState::trusted, .result = "{}", .attestation_result = "jwt", .packets = 3}, event("judged"),
+                       june + 1s);
     const auto summary = store->session(made.facts.id);
     CHECK(summary->state == SessionState::trusted);
     CHECK(summary->packets == 3);
@@ -75,7 +80,9 @@ STORE_TEST("store: what does not match takes nothing") {
     const auto store = place.open(key);
     const SessionRecord made = record(seal);
     REQUIRE(store->open_session(made, {}, event("opened"), june) == OpenOutcome::opened);
-    const auto take = [&](const SessionId& id, std::string_view channel, std::string_view launch, Time now) { return store->take_session(id, channel, launch, event("taken"), now).outcome; };
+    const auto take = [&](const SessionId& id, std::string_view channel, std::string_view launch, Time now) {
+        return store->take_session(id, channel, launch, event("taken"), now).outcome;
+    };
     CHECK(take(random_array<16>(), "uid:0", "vault", june) == TakeOutcome::unknown);
     CHECK(take(made.facts.id, "uid:1", "vault", june) == TakeOutcome::unknown);
     CHECK(take(made.facts.id, "uid:0", "vault2", june) == TakeOutcome::other_launch);
@@ -142,7 +149,8 @@ STORE_TEST("store: of many threads on three instances, one takes the session") {
         for (int i = 0; i < 3 * threads_each; ++i)
             threads.emplace_back([&, i] {
                 try {
-                    const auto outcome = instances[static_cast<std::size_t>(i % 3)]->take_session(made.facts.id, "uid:0", "vault", event("taken"), june).outcome;
+                    const auto outcome =
+                        instances[static_cast<std::size_t>(i % 3)]->take_session(made.facts.id, "uid:0", "vault", event("taken"), june).outcome;
                     ++(outcome == TakeOutcome::taken ? taken : outcome == TakeOutcome::spent ? spent : other);
                 } catch (const std::exception&) {
                     ++other;
@@ -194,9 +202,11 @@ STORE_TEST("store: documents, and sealing anew under another key") {
     const SecretBytes keys_before = seal.open(made.seal_context(), made.keys);
     REQUIRE(store->open_session(made, {}, event("opened"), june) == OpenOutcome::opened);
     const Bytes secret{1, 2, 3, 0, 255};
-    store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), secret), .changed_at = {}}, event("stored"), june);
+    store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), secret), .changed_at = {}},
+                        event("stored"), june);
     store->put_document({.kind = "policy", .name = "web", .text = "{}", .sealed = std::nullopt, .changed_at = {}}, event("stored"), june);
-    store->put_document({.kind = "policy", .name = "web", .text = R"({"a":1})", .sealed = std::nullopt, .changed_at = {}}, event("stored"), june + 1s);
+    store->put_document({.kind = "policy", .name = "web", .text = R"({"a":1})", .sealed = std::nullopt, .changed_at = {}}, event("stored"),
+                        june + 1s);
     CHECK(store->document("policy", "web")->text == R"({"a":1})");
     CHECK(store->document("policy", "web")->changed_at == june + 1s);
     CHECK_FALSE(store->document("policy", "disk"));
@@ -261,7 +271,9 @@ TEST_CASE("store: no key lies in the SQLite file in the clear") {
     const std::string marker = "a secret of thirty-two bytes, yes";
     made.keys = seal.seal(made.seal_context(), as_bytes(marker).first(32));
     store->open_session(made, {}, event("opened"), june);
-    store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), as_bytes(marker)), .changed_at = {}}, event("stored"), june);
+    store->put_document(
+        {.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), as_bytes(marker)), .changed_at = {}},
+        event("stored"), june);
     for (const char* suffix : {"", "-wal"}) {
         const Path file = place.file().string() + suffix;
         if (!std::filesystem::exists(file)) continue;

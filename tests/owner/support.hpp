@@ -26,7 +26,8 @@ public:
     static StorePlace sqlite() { return StorePlace{{}, {}}; }
     std::unique_ptr<owner::Store> open(const P384Key& key, std::uint64_t sign_every = 256) const {
         owner::StoreOptions options{.owner = attest::owner_key(key).thumbprint(), .signer = owner::head_signer(key), .sign_every = sign_every};
-        return connection_.empty() ? owner::open_sqlite_store(file(), std::move(options)) : owner::open_postgresql_store(connection_, schema_, std::move(options));
+        return connection_.empty() ? owner::open_sqlite_store(file(), std::move(options))
+                                   : owner::open_postgresql_store(connection_, schema_, std::move(options));
     }
     bool is_postgresql() const { return !connection_.empty(); }
     Path file() const { return *directory_ / "owner.db"; }
@@ -34,7 +35,8 @@ public:
     const std::string& schema() const { return schema_; }
 
 private:
-    StorePlace(std::string connection, std::string schema) : connection_{std::move(connection)}, schema_{std::move(schema)}, directory_{std::make_shared<TemporaryDirectory>()} {}
+    StorePlace(std::string connection, std::string schema)
+        : connection_{std::move(connection)}, schema_{std::move(schema)}, directory_{std::make_shared<TemporaryDirectory>()} {}
     std::string connection_, schema_;
     std::shared_ptr<TemporaryDirectory> directory_;
 };
@@ -51,7 +53,9 @@ public:
         const std::string text = policy.dump();
         write_file(directory_ / (std::string{name} + ".json"), as_bytes(text), Visibility::readable, Existing::replace);
     }
-    void write_bytes(std::string_view name, std::string_view content) const { write_file(directory_ / name, as_bytes(content), Visibility::readable, Existing::replace); }
+    void write_bytes(std::string_view name, std::string_view content) const {
+        write_file(directory_ / name, as_bytes(content), Visibility::readable, Existing::replace);
+    }
     const Path& path() const { return directory_.path(); }
 
 private:
@@ -62,11 +66,15 @@ inline const char* const channel = "uid:0";
 
 /// One instance of the owner's service.
 struct OwnerInstance {
-    explicit OwnerInstance(const StorePlace& place, std::shared_ptr<P384Key> with = std::make_shared<P384Key>(P384Key::generate()), std::shared_ptr<owner::SealKeys> sealing = std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()),
+    explicit OwnerInstance(const StorePlace& place, std::shared_ptr<P384Key> with = std::make_shared<P384Key>(P384Key::generate()),
+                           std::shared_ptr<owner::SealKeys> sealing = std::make_shared<owner::SealKeys>(owner::SealKeys::fresh()),
                            std::shared_ptr<PolicyFolder> its_folder = std::make_shared<PolicyFolder>(), owner::ServiceLimits limits = {},
-                           owner::Clients its_clients = owner::Clients{{{.channel = "uid:0", .label = "", .policies = std::nullopt}, {.channel = "cert:any", .label = "", .policies = std::nullopt}}})
-        : key{std::move(with)}, seal_keys{std::move(sealing)}, folder{std::move(its_folder)}, clients{std::move(its_clients)}, store{place.open(*key)}, policies{owner::policy_folder(folder->path())},
-          service{{.key = *key, .policies = policies, .store = *store, .seal_keys = *seal_keys, .clients = clients, .limits = limits, .build = "test"}} {}
+                           owner::Clients its_clients = owner::Clients{{{.channel = "uid:0", .label = "", .policies = std::nullopt},
+                                                                        {.channel = "cert:any", .label = "", .policies = std::nullopt}}})
+        : key{std::move(with)}, seal_keys{std::move(sealing)}, folder{std::move(its_folder)}, clients{std::move(its_clients)},
+          store{place.open(*key)}, policies{owner::policy_folder(folder->path())},
+          service{
+              {.key = *key, .policies = policies, .store = *store, .seal_keys = *seal_keys, .clients = clients, .limits = limits, .build = "test"}} {}
     std::shared_ptr<P384Key> key;
     std::shared_ptr<owner::SealKeys> seal_keys;
     std::shared_ptr<PolicyFolder> folder;
@@ -77,7 +85,9 @@ struct OwnerInstance {
 
     attest::OwnerKey pinned() const { return attest::owner_key(*key); }
     /// Asks, and opens the answer as a host would.
-    attest::ExchangeAnswer ask(const std::string& request, std::string_view over = channel, attest::Time now = june) { return attest::open_answer(service.answer(request, over, now).jws, request, pinned()); }
+    attest::ExchangeAnswer ask(const std::string& request, std::string_view over = channel, attest::Time now = june) {
+        return attest::open_answer(service.answer(request, over, now).jws, request, pinned());
+    }
     std::string trouble(const std::string& request, std::string_view over = channel, attest::Time now = june) {
         const auto answer = ask(request, over, now);
         const auto* found = std::get_if<attest::ExchangeTrouble>(&answer.body);
@@ -91,7 +101,10 @@ struct FixtureHost {
     Digest digest = hex_of<32>(answers().at("launch"), "digest");
 
     std::string session_request(std::string_view launch = "vault", std::string_view policy = "web") const {
-        return attest::SessionRequest{.nonce = random_array<16>(), .launch_name = std::string{launch}, .policy = std::string{policy}, .platform = bundle.platform}.to_json().dump();
+        return attest::SessionRequest{
+            .nonce = random_array<16>(), .launch_name = std::string{launch}, .policy = std::string{policy}, .platform = bundle.platform}
+            .to_json()
+            .dump();
     }
     /// The session's keys, unwrapped with the PDH.
     static psp::TransportKeys keys(const attest::SessionOffer& offer) {
@@ -115,7 +128,9 @@ struct FixtureHost {
         out.proof = measurement;
         return out;
     }
-    static std::string judgement_request(const attest::LaunchEvidence& evidence) { return attest::JudgementRequest{.nonce = random_array<16>(), .launch = evidence}.to_json().dump(); }
+    static std::string judgement_request(const attest::LaunchEvidence& evidence) {
+        return attest::JudgementRequest{.nonce = random_array<16>(), .launch = evidence}.to_json().dump();
+    }
 };
 
 inline attest::SessionOffer offer_of(const attest::ExchangeAnswer& answer) {
@@ -138,11 +153,11 @@ inline attest::JudgementAnswer judgement_of(const attest::ExchangeAnswer& answer
 } // namespace sev::test
 
 /// One test case over both stores: `place` is a StorePlace.
-#define SEV_STORE_TEST_NAMED(function, name)                                                                                                                                                       \
-    static void function(const sev::test::StorePlace& place);                                                                                                                                      \
-    TEST_CASE(name " (SQLite)") { function(sev::test::StorePlace::sqlite()); }                                                                                                                     \
-    TEST_CASE(name " (PostgreSQL)") {                                                                                                                                                              \
-        if (const auto found = sev::test::StorePlace::postgresql()) function(*found);                                                                                                              \
-    }                                                                                                                                                                                              \
+#define SEV_STORE_TEST_NAMED(function, name)                                                                                                         \
+    static void function(const sev::test::StorePlace& place);                                                                                        \
+    TEST_CASE(name " (SQLite)") { function(sev::test::StorePlace::sqlite()); }                                                                       \
+    TEST_CASE(name " (PostgreSQL)") {                                                                                                                \
+        if (const auto found = sev::test::StorePlace::postgresql()) function(*found);                                                                \
+    }                                                                                                                                                \
     static void function(const sev::test::StorePlace& place)
 #define STORE_TEST(name) SEV_STORE_TEST_NAMED(DOCTEST_ANONYMOUS(store_test_), name)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the program share: an owner in a temporary folder, its process, and HTTP over its sockets."""
+
 import http.client
 import json
 import os
@@ -111,7 +112,9 @@ class Owner:
         return host.answer(out.text, body, self.jwk)
 
     def exchange(self, body, channel="dom0"):
-        done = subprocess.run([OWNER, "exchange", "--config", str(self.config), "--channel", channel], input=body, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(
+            [OWNER, "exchange", "--config", str(self.config), "--channel", channel], input=body, capture_output=True, check=True, timeout=60
+        )
         return host.answer(done.stdout.decode(), body, self.jwk)
 
     def command(self, *words, status=0):
@@ -162,11 +165,56 @@ def make_certificates(folder):
 
     folder.mkdir()
     for ca in ("ca", "otherca"):
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}", "-days", "30")
+        openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            f"{ca}.key",
+            "-out",
+            f"{ca}.pem",
+            "-subj",
+            f"/CN={ca}",
+            "-days",
+            "30",
+        )
     for name, ca in (("server", "ca"), ("alice", "ca"), ("bob", "ca"), ("mallory", "otherca")):
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl(
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+        )
         (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n" if name == "server" else "extendedKeyUsage=clientAuth\n")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-out", f"{name}.pem", "-days", "30", "-extfile", "ext")
+        openssl(
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            f"{ca}.pem",
+            "-CAkey",
+            f"{ca}.key",
+            "-CAcreateserial",
+            "-out",
+            f"{name}.pem",
+            "-days",
+            "30",
+            "-extfile",
+            "ext",
+        )
     for path in folder.glob("*.key"):
         path.chmod(0o600)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service unit: hardened as far as is promised, and what it says the program does."""
+
 import configparser
 import re
 import shutil
@@ -16,7 +17,12 @@ EXPOSURE_LIMIT = 2.0
 class Unit(unittest.TestCase):
     @unittest.skipUnless(shutil.which("systemd-analyze"), "SKIPPED: no systemd-analyze")
     def test_exposure(self):
-        done = subprocess.run(["systemd-analyze", "security", "--offline=true", f"--threshold={int(EXPOSURE_LIMIT * 10)}", str(UNIT)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", f"--threshold={int(EXPOSURE_LIMIT * 10)}", str(UNIT)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         found = re.search(r"Overall exposure level for sev-owner.service: ([0-9.]+)", done.stdout)
         self.assertTrue(found, done.stdout + done.stderr)
         self.assertLessEqual(float(found.group(1)), EXPOSURE_LIMIT)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a command with SEV_TEST_POSTGRESQL naming a PostgreSQL server of its own: in a temporary folder, on a Unix socket alone, as a user without privileges."""
+"""Runs a command with SEV_TEST_POSTGRESQL naming a PostgreSQL server of its own: in a temporary folder, on a Unix socket alone, as a user without
+privileges."""
+
 import glob
 import os
 import pathlib
@@ -17,7 +19,9 @@ SKIP = 77
 
 def find_server():
     """Folder of PostgreSQL's server programs, or None."""
-    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True) + [str(pathlib.Path(p).resolve().parent) for p in [shutil.which("postgres")] if p]
+    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True) + [
+        str(pathlib.Path(p).resolve().parent) for p in [shutil.which("postgres")] if p
+    ]
     return next((folder for folder in folders if all(os.access(f"{folder}/{name}", os.X_OK) for name in ("initdb", "postgres", "pg_isready"))), None)
 
 
@@ -43,15 +47,36 @@ class Server:
         return {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.folder)}
 
     def __enter__(self):
-        subprocess.run(self.command(f"{self.bin}/initdb", "-D", str(self.folder / "data"), "-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8"), check=True, stdout=subprocess.DEVNULL,
-                       env=self.environment, cwd="/")
+        subprocess.run(
+            self.command(f"{self.bin}/initdb", "-D", str(self.folder / "data"), "-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8"),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=self.environment,
+            cwd="/",
+        )
         return self.start()
 
     def start(self):
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
-            self.command(f"{self.bin}/postgres", "-D", str(self.folder / "data"), "-k", str(self.folder), "-c", "listen_addresses=", "-c", "unix_socket_permissions=0777", "-c", "max_connections=200"),
-            stdout=log, stderr=log, env=self.environment, cwd="/")
+            self.command(
+                f"{self.bin}/postgres",
+                "-D",
+                str(self.folder / "data"),
+                "-k",
+                str(self.folder),
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "unix_socket_permissions=0777",
+                "-c",
+                "max_connections=200",
+            ),
+            stdout=log,
+            stderr=log,
+            env=self.environment,
+            cwd="/",
+        )
         log.close()
         for _ in range(300):
             ready = subprocess.run([f"{self.bin}/pg_isready", "-h", str(self.folder), "-q"], check=False)

@@ -60,6 +60,7 @@ cli::Answer run(const cli::Arguments& given, cli::Console& console) {
     if (!instance.config().clients.may_ask(channel))
         throw Error{Fault::usage, fmt::format("channel {} is no client of this owner", printable(channel)),
                     "name it under \"clients\" of the configuration"};
+    service::allow_calls(service::daemon_calls()); // everything is open; from here on we read what others wrote
     const std::string request = read_request(exchange_request_limit_bytes, std::chrono::steady_clock::now() + deadline);
     const Answered answered = instance.service().answer(request, channel, now());
     console.print(answered.jws);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sev-owner: the guest owner's service.
 #include <array>
+#include <csignal>
 
 #include <sys/stat.h>
 
@@ -33,6 +34,8 @@ const cli::Program sev_owner{
 } // namespace sev::attest::owner
 
 int main(int argc, char** argv) {
-    ::umask(077); // what this program writes is its own
+    ::umask(077);                  // what this program writes is its own
+    std::signal(SIGPIPE, SIG_IGN); // a closed pipe is an error of that write
+    std::signal(SIGXFSZ, SIG_IGN); // so is a file size limit
     return sev::cli::run(sev::attest::owner::sev_owner, argc, argv);
 }

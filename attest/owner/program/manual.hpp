@@ -7,10 +7,13 @@ namespace sev::attest::owner::manual {
 
 inline constexpr std::string_view description = R"(.Nm
 is the guest owner's side of an attested launch.
-A host shows its platform and asks for a session; the owner judges the platform by one of its policies, keeps the session's keys, and answers with what LAUNCH_START needs.
-The host then shows what was launched; the owner recomputes the launch digest from its own files, and only when every check of the verdict passes do secrets leave, sealed to that one launch.
+A host shows its platform and asks for a session; the owner judges the platform by one of its policies, keeps the session's keys, and answers with
+what LAUNCH_START needs.
+The host then shows what was launched; the owner recomputes the launch digest from its own files, and only when every check of the verdict passes
+do secrets leave, sealed to that one launch.
 .Pp
-Every answer is signed with the owner's key, which hosts pin, and names the request it answers, so that whoever carries requests and answers can delay or deny, and no more.
+Every answer is signed with the owner's key, which hosts pin, and names the request it answers, so that whoever carries requests and answers can
+delay or deny, and no more.
 .Pp
 A session is used once, expires, and serves only the channel, the launch and the policy it was made for.
 It is taken from the store, durably, before anything is judged, so that several instances of
@@ -70,7 +73,8 @@ and
 Sizes, rates and times.
 .El
 .Sh SEVERAL INSTANCES
-Instances that answer for one address share a PostgreSQL store and have the same signing key, seal keys and policies, with the same content of the reference files.
+Instances that answer for one address share a PostgreSQL store and have the same signing key, seal keys and policies, with the same content of the
+reference files.
 A host may take its first step with one and its second with another.
 .Sh AUDIT LOG
 Each record holds the SHA-256 of the one before it, and from time to time a record bears the owner's signature over the log's head.

@@ -112,6 +112,8 @@ void reload(Serving& serving, service::Server& server, const cli::Arguments& giv
     try {
         auto fresh = std::make_shared<Instance>(given);
         if (fresh->config().listen != serving.instance()->config().listen) serving.log().warning("\"listen\" has changed: that needs a restart");
+        if (!(fresh->config().limits == serving.instance()->config().limits))
+            serving.log().warning("\"limits\" have changed: rates, connections and workers need a restart");
         server.reload_tls();
         serving.replace(std::move(fresh));
         serving.log().notice("configuration, keys and certificates read again");
@@ -164,7 +166,6 @@ void harden(const cli::Arguments& given, service::Log& log) {
 cli::Answer run(const cli::Arguments& given, cli::Console&) {
     const sigset_t signals = wanted_signals();
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    std::signal(SIGPIPE, SIG_IGN);
     service::Log log{"sev-owner", service::log_sink()};
     harden(given, log);
     Serving serving{std::make_shared<Instance>(given), log};
