@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sevctl launch`: by sevd, or, with --psp, here: host and guest owner in one process, on the two sides of the wall: what passes between them here is the text of the messages that
-// would pass over a wire, and each side reads it as if from a stranger.
+// `sevctl launch`: by sevd, or, with --psp, here: host and guest owner in one process, on the two sides of the wall: what passes between them here is
+// the text of the messages that would pass over a wire, and each side reads it as if from a stranger.
 #include <array>
 #include <chrono>
 
@@ -22,22 +22,65 @@ namespace sev::cli {
 namespace {
 
 constexpr std::array arguments{
-    Argument{.name = "--image", .kind = Kind::input, .metavar = "LAYOUT", .help = "The guest: an image layout (JSON, docs/schemas/image-layout.schema.json) that lists files, addresses, vCPUs and secret slots.", .limit_bytes = launch::ImageLayout::limit_bytes},
-    Argument{.name = "--xl-cfg", .kind = Kind::input, .metavar = "FILE", .help = "The guest: an xl configuration file. sevd creates the domain paused, and lets it run after a positive verdict alone.", .content = Content::opaque, .limit_bytes = 1 << 20},
+    Argument{.name = "--image",
+             .kind = Kind::input,
+             .metavar = "LAYOUT",
+             .help = "The guest: an image layout (JSON, docs/schemas/image-layout.schema.json) that lists files, addresses, vCPUs and secret slots.",
+             .limit_bytes = launch::ImageLayout::limit_bytes},
+    Argument{.name = "--xl-cfg",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "The guest: an xl configuration file. sevd creates the domain paused, and lets it run after a positive verdict alone.",
+             .content = Content::opaque,
+             .limit_bytes = 1 << 20},
     Argument{.name = "--domid", .kind = Kind::number, .metavar = "N", .help = "The guest: a Xen domain that was created paused and never ran."},
-    Argument{.name = "--owner", .kind = Kind::input_or_text, .metavar = "OWNER", .help = "The guest owner: a name in sevd's configuration; or, with --psp, a policy file (JSON, docs/schemas/owner-policy.schema.json).", .required = true, .limit_bytes = attest::OwnerPolicy::limit_bytes},
+    Argument{.name = "--owner",
+             .kind = Kind::input_or_text,
+             .metavar = "OWNER",
+             .help = "The guest owner: a name in sevd's configuration; or, with --psp, a policy file (JSON, docs/schemas/owner-policy.schema.json).",
+             .required = true,
+             .limit_bytes = attest::OwnerPolicy::limit_bytes},
     Argument{.name = "--policy", .metavar = "NAME", .help = "Which of the owner's policies is to judge. Default: the launch's name."},
-    Argument{.name = "--name", .metavar = "NAME", .help = "What this launch is called in session, evidence and verdict. Default: image, the file's name, or domain-N."},
-    Argument{.name = "--evidence", .kind = Kind::choice, .metavar = "KIND", .help = "measurement (default), or report: a PEK-signed attestation report, which frees no secret.", .choices = "measurement|report"},
-    Argument{.name = "--no-wait", .kind = Kind::flag, .help = "Only tell sevd, and print the launch's number. Exit status 0 then says nothing of a verdict."},
-    Argument{.name = "--timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "How long to wait for the launch to run or end, from 0.1 to 86400. Default: 600. It goes on without us."},
+    Argument{.name = "--name",
+             .metavar = "NAME",
+             .help = "What this launch is called in session, evidence and verdict. Default: image, the file's name, or domain-N."},
+    Argument{.name = "--evidence",
+             .kind = Kind::choice,
+             .metavar = "KIND",
+             .help = "measurement (default), or report: a PEK-signed attestation report, which frees no secret.",
+             .choices = "measurement|report"},
+    Argument{.name = "--no-wait",
+             .kind = Kind::flag,
+             .help = "Only tell sevd, and print the launch's number. Exit status 0 then says nothing of a verdict."},
+    Argument{.name = "--timeout",
+             .kind = Kind::real,
+             .metavar = "SECONDS",
+             .help = "How long to wait for the launch to run or end, from 0.1 to 86400. Default: 600. It goes on without us."},
     daemon_socket_option,
-    Argument{.name = "--psp", .kind = Kind::choice, .metavar = "BACKEND", .help = "Without sevd: host and owner in this one process, with this PSP. Never chosen by itself; image guests alone.", .choices = "emulated"},
-    Argument{.name = "--state", .kind = Kind::text, .metavar = "DIR", .help = "With --psp: state directory of the emulated PSP, made by sev-emulator create."},
-    Argument{.name = "--bundle", .kind = Kind::output, .metavar = "FILE", .help = "With --psp: also write what the owner was shown (JSON, docs/schemas/bundle.schema.json), for sevctl judge."},
-    Argument{.name = "--show-slot", .kind = Kind::text, .metavar = "SLOT", .help = "With --psp: after the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view holds the secret in the clear."},
+    Argument{.name = "--psp",
+             .kind = Kind::choice,
+             .metavar = "BACKEND",
+             .help = "Without sevd: host and owner in this one process, with this PSP. Never chosen by itself; image guests alone.",
+             .choices = "emulated"},
+    Argument{.name = "--state",
+             .kind = Kind::text,
+             .metavar = "DIR",
+             .help = "With --psp: state directory of the emulated PSP, made by sev-emulator create."},
+    Argument{.name = "--bundle",
+             .kind = Kind::output,
+             .metavar = "FILE",
+             .help = "With --psp: also write what the owner was shown (JSON, docs/schemas/bundle.schema.json), for sevctl judge."},
+    Argument{.name = "--show-slot",
+             .kind = Kind::text,
+             .metavar = "SLOT",
+             .help = "With --psp: after the launch, show the start of this secret slot as the host sees it and as the guest does. The guest's view "
+                     "holds the secret in the clear."},
     Argument{.name = "--verbose", .kind = Kind::flag, .help = "Print every check of the verdict, not only those that failed."},
-    Argument{.name = "--fault", .kind = Kind::text, .metavar = "FAULT", .help = "With --psp: inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.", .repeated = true},
+    Argument{.name = "--fault",
+             .kind = Kind::text,
+             .metavar = "FAULT",
+             .help = "With --psp: inject a fault into the emulated PSP: COMMAND=STATUS or COMMAND=hang, with ,skip=N and ,count=N. Repeatable.",
+             .repeated = true},
     force_option,
     json_option,
 };
@@ -97,7 +140,8 @@ struct Views {
     Bytes host, guest;
 };
 
-Views look(psp::emulator::Emulator& emulator, psp::AddressSpace& space, const launch::ImageGuest& guest, const launch::GuestSlot& slot, psp::GuestHandle handle) {
+Views look(psp::emulator::Emulator& emulator, psp::AddressSpace& space, const launch::ImageGuest& guest, const launch::GuestSlot& slot,
+           psp::GuestHandle handle) {
     const std::size_t length = std::min<std::size_t>(slot.length_bytes, 256);
     Views views{.host = Bytes(length), .guest = Bytes(length)};
     guest.read_as_host(slot.gpa, views.host);
@@ -109,7 +153,8 @@ void tell_views(Console& console, const Views& views) {
     // newc archives begin with 110 bytes of header and the name; what the guest's init unpacks is the text after them
     for (const auto& [who, bytes] : {std::pair{"host sees", &views.host}, {"guest sees", &views.guest}})
         for (std::size_t at = 0; at < bytes->size() && at < 4 * view_bytes; at += view_bytes)
-            console.print(fmt::format("{:<11} +{:03x}  |{}|\n", at == 0 ? who : "", at, dump(ByteView{*bytes}.subspan(at, std::min(view_bytes, bytes->size() - at)))));
+            console.print(fmt::format("{:<11} +{:03x}  |{}|\n", at == 0 ? who : "", at,
+                                      dump(ByteView{*bytes}.subspan(at, std::min(view_bytes, bytes->size() - at)))));
 }
 
 /// Everything the launch needs on the host's side, in the order in which it must be taken down.
@@ -137,7 +182,8 @@ json::Value summary(const Arguments& given, const Story& story, bool trusted) {
 Answer refuse_platform(const Arguments& given, Console& console, Story& story, const attest::PlatformVerdict& verdict) {
     for (const psp::Check& check : verdict.checks)
         if (!check.passed) story.tell("owner", "FAIL", fmt::format("{}: {}", check.check, check.detail));
-    story.tell("owner", "platform refused", fmt::format("{} of {} checks failed; no session is made, nothing was launched", failures(verdict.checks), verdict.checks.size()));
+    story.tell("owner", "platform refused",
+               fmt::format("{} of {} checks failed; no session is made, nothing was launched", failures(verdict.checks), verdict.checks.size()));
     if (console.json()) {
         json::Value out = summary(given, story, false);
         out["platform_checks"] = checks_as_json(verdict.checks);
@@ -148,7 +194,8 @@ Answer refuse_platform(const Arguments& given, Console& console, Story& story, c
 
 Answer run_here(const Arguments& given, Console& console) {
     const std::string name = given.text_if("--name").value_or("image");
-    const auto kind = given.text_if("--evidence").value_or("measurement") == "report" ? attest::EvidenceKind::report : attest::EvidenceKind::measurement;
+    const auto kind =
+        given.text_if("--evidence").value_or("measurement") == "report" ? attest::EvidenceKind::report : attest::EvidenceKind::measurement;
     if (const auto bundle = given.text_if("--bundle")) check_output(*bundle);
     const launch::ImageLayout layout = launch::ImageLayout::load(given.text("--image"));
 
@@ -160,13 +207,19 @@ Answer run_here(const Arguments& given, Console& console) {
     Story story{console};
     launch::ImageGuest guest{layout, host.space};
     const auto shown_slot = given.has("--show-slot") ? guest.slot(given.text("--show-slot")) : std::nullopt;
-    if (given.has("--show-slot") && !shown_slot) throw Error{Fault::usage, fmt::format("--show-slot {}: the layout has no such slot", printable(given.text("--show-slot")))};
-    story.tell("host", "EMULATED PSP", fmt::format("{}: {}, firmware {}. Not AMD hardware: proves nothing about this machine (L0)", given.text("--state"), host.emulator->personality().title, host.emulator->personality().build.text()));
+    if (given.has("--show-slot") && !shown_slot)
+        throw Error{Fault::usage, fmt::format("--show-slot {}: the layout has no such slot", printable(given.text("--show-slot")))};
+    story.tell("host", "EMULATED PSP",
+               fmt::format("{}: {}, firmware {}. Not AMD hardware: proves nothing about this machine (L0)", given.text("--state"),
+                           host.emulator->personality().title, host.emulator->personality().build.text()));
 
     const launch::InitialisedPlatform platform{host.firmware, host.space};
     const auto& identity = host.emulator->identity();
-    const auto evidence = carried(launch::platform_evidence(host.firmware, launch::Endorsement{identity.cek, identity.ask, identity.ark}, 0), "platform evidence");
-    story.tell("host", "platform evidence", fmt::format("chain of {} bytes, API {}, chip id {}…", evidence.chain.size(), evidence.build().text(), evidence.chip_id ? hex(*evidence.chip_id).substr(0, 16) : "none"));
+    const auto evidence =
+        carried(launch::platform_evidence(host.firmware, launch::Endorsement{identity.cek, identity.ask, identity.ark}, 0), "platform evidence");
+    story.tell("host", "platform evidence",
+               fmt::format("chain of {} bytes, API {}, chip id {}…", evidence.chain.size(), evidence.build().text(),
+                           evidence.chip_id ? hex(*evidence.chip_id).substr(0, 16) : "none"));
 
     const auto platform_verdict = attest::judge_platform(policy, evidence, now());
     if (!platform_verdict.accepted()) return refuse_platform(given, console, story, platform_verdict);
@@ -179,11 +232,14 @@ Answer run_here(const Arguments& given, Console& console) {
     const psp::GuestHandle handle = launched.handle();
     const auto proof = carried(launched.evidence(), "launch evidence");
     if (const auto bundle = given.text_if("--bundle"))
-        write_output(console, *bundle, as_bytes(json::pretty(attest::Bundle{.platform = evidence, .offer = offer, .launch = proof}.to_json())), Visibility::readable, given.existing());
+        write_output(console, *bundle, as_bytes(json::pretty(attest::Bundle{.platform = evidence, .offer = offer, .launch = proof}.to_json())),
+                     Visibility::readable, given.existing());
 
     auto judgement = attest::judge(std::move(created.session), evidence, proof, {.policy = policy, .references = references}, now());
     const attest::Verdict verdict = carried(judgement.verdict, "verdict");
-    story.tell("owner", "verdict", fmt::format("{}: {} checks, {} failed", verdict.trusted() ? "trusted" : "NOT TRUSTED", verdict.checks.size(), failures(verdict.checks)));
+    story.tell(
+        "owner", "verdict",
+        fmt::format("{}: {} checks, {} failed", verdict.trusted() ? "trusted" : "NOT TRUSTED", verdict.checks.size(), failures(verdict.checks)));
     if (!verdict.trusted()) {
         std::move(launched).destroy(story.host());
         story.tell("owner", "no secret", "none left the owner; the guest never ran");
@@ -196,7 +252,9 @@ Answer run_here(const Arguments& given, Console& console) {
             const auto plan = attest::plan_release(*judgement.trusted, policy);
             for (const auto& held : plan.held) story.tell("owner", "secret held back", fmt::format("{}: {}", held.name, held.reason));
             for (const auto& packet : attest::release_secrets(*judgement.trusted, policy)) packets.push_back(carried(packet, "secret packet"));
-            story.tell("owner", "secret packets", fmt::format("{} sealed to this launch, for {} secret{}", packets.size(), plan.released.size(), plan.released.size() == 1 ? "" : "s"));
+            story.tell(
+                "owner", "secret packets",
+                fmt::format("{} sealed to this launch, for {} secret{}", packets.size(), plan.released.size(), plan.released.size() == 1 ? "" : "s"));
         } else {
             story.tell("owner", "no secret", "an attestation report frees none: it does not say whose session the guest has");
         }
@@ -231,7 +289,8 @@ Answer run(const Arguments& given, Console& console) {
         return launch_by_daemon(given, console);
     }
     refuse_options(given, {"--xl-cfg", "--domid"}, "a Xen domain is launched by sevd; leave --psp out");
-    refuse_options(given, {"--policy", "--no-wait", "--timeout", "--socket"}, "goes with sevd; with --psp the owner's policy file is given by --owner");
+    refuse_options(given, {"--policy", "--no-wait", "--timeout", "--socket"},
+                   "goes with sevd; with --psp the owner's policy file is given by --owner");
     if (!given.has("--state")) throw Error{Fault::usage, "--state is missing: --psp emulated needs a chip", "sev-emulator create makes one"};
     return run_here(given, console);
 }
@@ -241,11 +300,15 @@ Answer run(const Arguments& given, Console& console) {
 const Command launch_command{
     .name = "launch",
     .summary = "launch a guest, attested: measured, judged, and given its secrets",
-    .text = "Asks sevd for a launch and shows it live, a line a step: the platform's evidence, the owner's session, LAUNCH_START to LAUNCH_MEASURE, the owner's verdict "
-            "with every check, and after a positive verdict alone the sealed secrets, LAUNCH_FINISH and the start of the guest. After a negative one the guest is destroyed "
-            "before its first instruction. Exit status 0: it runs and was attested. 1: the owner's answer is no. Needs root.\n\n"
-            "With --psp emulated no daemon is needed: host and guest owner live in this one process, which is right for trying things out with image guests. The emulated PSP is no AMD "
-            "hardware and proves nothing about the machine it runs on; an owner accepts it only when its policy names the emulated root by fingerprint.",
+    .text =
+        "Asks sevd for a launch and shows it live, a line a step: the platform's evidence, the owner's session, LAUNCH_START to LAUNCH_MEASURE, the "
+        "owner's verdict "
+        "with every check, and after a positive verdict alone the sealed secrets, LAUNCH_FINISH and the start of the guest. After a negative one the "
+        "guest is destroyed "
+        "before its first instruction. Exit status 0: it runs and was attested. 1: the owner's answer is no. Needs root.\n\n"
+        "With --psp emulated no daemon is needed: host and guest owner live in this one process, which is right for trying things out with image "
+        "guests. The emulated PSP is no AMD "
+        "hardware and proves nothing about the machine it runs on; an owner accepts it only when its policy names the emulated root by fingerprint.",
     .example = "sevctl launch --xl-cfg guest.cfg --owner vault --policy web",
     .arguments = arguments,
     .run = run,

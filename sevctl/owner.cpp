@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `sevctl owner …`: what a guest owner's service on this machine says of itself and of its sessions. Changing anything is sev-owner's own command line.
+// `sevctl owner …`: what a guest owner's service on this machine says of itself and of its sessions. Changing anything is sev-owner's own command
+// line.
 #include <array>
 
 #include <fmt/format.h>
@@ -16,17 +17,25 @@ namespace {
 
 constexpr std::size_t columns = 80;
 constexpr const char* default_owner_socket = "/run/xen-sev-owner/owner.sock";
-constexpr Argument socket_option{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where sev-owner listens. Default: /run/xen-sev-owner/owner.sock."};
+constexpr Argument socket_option{
+    .name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where sev-owner listens. Default: /run/xen-sev-owner/owner.sock."};
 
 constexpr std::array status_arguments{socket_option, json_option};
 constexpr std::array sessions_arguments{
-    Argument{.name = "--state", .kind = Kind::choice, .metavar = "STATE", .help = "Only those in this state.", .choices = "open|taken|trusted|not-trusted|troubled|expired|refused"},
+    Argument{.name = "--state",
+             .kind = Kind::choice,
+             .metavar = "STATE",
+             .help = "Only those in this state.",
+             .choices = "open|taken|trusted|not-trusted|troubled|expired|refused"},
     Argument{.name = "--limit", .kind = Kind::number, .metavar = "N", .help = "At most this many, the newest: 1 to 1000. Default: 50."},
     socket_option,
     json_option,
 };
 constexpr std::array session_arguments{
-    Argument{.name = "SESSION", .metavar = "SESSION", .help = "The session's id: 32 hex digits, as the list and sevctl launches show it.", .required = true},
+    Argument{.name = "SESSION",
+             .metavar = "SESSION",
+             .help = "The session's id: 32 hex digits, as the list and sevctl launches show it.",
+             .required = true},
     socket_option,
     json_option,
 };
@@ -58,11 +67,15 @@ Answer status(const Arguments& given, Console& console) {
         return Answer::yes;
     }
     console.print(fmt::format("key         {} (what sevd must pin)\n", key.thumbprint()));
-    console.print(wrapped("audit log   ", fmt::format("{} records, head {}", audit.at("records").get<std::uint64_t>(), word(audit, "head")), 12, columns));
+    console.print(
+        wrapped("audit log   ", fmt::format("{} records, head {}", audit.at("records").get<std::uint64_t>(), word(audit, "head")), 12, columns));
     json::Object object{policies, "sev-owner's answer"};
     for (const json::Value& policy : object.array("policies", 4096)) {
         const std::string problem = word(policy, "problem");
-        console.print(wrapped(fmt::format("policy      {}: ", word(policy, "name")), problem.empty() ? fmt::format("of {}, {} reference values", word(policy, "owner"), policy.at("references").size()) : "CANNOT JUDGE: " + problem, 14, columns));
+        console.print(wrapped(fmt::format("policy      {}: ", word(policy, "name")),
+                              problem.empty() ? fmt::format("of {}, {} reference values", word(policy, "owner"), policy.at("references").size())
+                                              : "CANNOT JUDGE: " + problem,
+                              14, columns));
     }
     return Answer::yes;
 }
@@ -81,7 +94,9 @@ Answer sessions(const Arguments& given, Console& console) {
     }
     if (list.empty()) console.print("no sessions\n");
     for (const json::Value& one : list)
-        console.print(wrapped(fmt::format("{} {:<11} ", word(one, "id"), word(one, "state")), fmt::format("\"{}\" by policy {}, {}", word(one, "launch_name"), word(one, "policy"), word(one, "created_at")), 45, columns));
+        console.print(wrapped(fmt::format("{} {:<11} ", word(one, "id"), word(one, "state")),
+                              fmt::format("\"{}\" by policy {}, {}", word(one, "launch_name"), word(one, "policy"), word(one, "created_at")), 45,
+                              columns));
     return Answer::yes;
 }
 
@@ -98,7 +113,8 @@ Answer session(const Arguments& given, Console& console) {
     } else {
         for (const auto& [key, value] : facts.items())
             if (value.is_string()) console.print(wrapped(fmt::format("{:<12}", printable(key, 32)), value.get<std::string>(), 12, columns));
-        if (answer->contains("result") && answer->at("result").contains("format")) console.print("\n" + attest::render(attest::Verdict::from_json(answer->at("result"), "verdict"), columns));
+        if (answer->contains("result") && answer->at("result").contains("format"))
+            console.print("\n" + attest::render(attest::Verdict::from_json(answer->at("result"), "verdict"), columns));
     }
     return word(facts, "state") == "trusted" ? Answer::yes : Answer::no;
 }
@@ -108,7 +124,8 @@ Answer session(const Arguments& given, Console& console) {
 const Command owner_status_command{
     .name = "owner status",
     .summary = "show a guest owner's service on this machine: key, policies, audit log",
-    .text = "Asks a sev-owner on its Unix socket, as one of the viewers that its configuration names. The key's thumbprint is what a host's sevd must have pinned.",
+    .text = "Asks a sev-owner on its Unix socket, as one of the viewers that its configuration names. The key's thumbprint is what a host's sevd "
+            "must have pinned.",
     .example = "sevctl owner status --socket /run/xen-sev-owner/owner.sock",
     .arguments = status_arguments,
     .run = status,
