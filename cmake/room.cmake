@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # sev_room(NAME sources… [LINK libraries…]): a room of the house as a static library with the house's warnings.
 add_library(sev_flags INTERFACE)
-target_compile_options(sev_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+target_compile_options(sev_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow)
+if(XEN_SEV_WERROR)
+    target_compile_options(sev_flags INTERFACE -Werror)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # GCC bug 105651, mended in 13: with optimisation, every "literal" + std::string is said to copy onto itself
     target_compile_options(sev_flags INTERFACE -Wno-restrict)
