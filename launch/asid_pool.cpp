@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/asid_pool.hpp"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "psp/command.hpp"
@@ -14,12 +16,19 @@ AsidPool::AsidPool(AsidRange range) : range_{range} {
 }
 
 std::optional<psp::Asid> AsidPool::take(bool es, psp::Firmware& firmware) {
-    const std::scoped_lock lock{mutex_};
+    const std::scoped_lock one_at_a_time{take_mutex_};
+    std::unique_lock lock{mutex_};
     std::set<std::uint32_t>& clean = clean_[es ? 1 : 0];
     if (clean.empty() && !dirty_[es ? 1 : 0].empty()) {
+        // What is released while the PSP flushes stays dirty; and who only counts does not wait for the PSP.
+        const std::set<std::uint32_t> flushed[2] = {dirty_[0], dirty_[1]};
+        lock.unlock();
         firmware.flush_caches();
         psp::run(firmware, psp::DfFlush{});
-        for (const std::size_t i : {0U, 1U}) clean_[i].merge(dirty_[i]);
+        lock.lock();
+        for (const std::size_t i : {0U, 1U})
+            for (const std::uint32_t asid : flushed[i])
+                if (dirty_[i].erase(asid) == 1) clean_[i].insert(asid);
     }
     if (clean.empty()) return std::nullopt;
     const std::uint32_t asid = *clean.begin();
@@ -54,16 +63,40 @@ void AsidPool::restore(psp::Asid asid) {
     if (retired_.erase(psp::raw(asid)) == 1) half(dirty_, psp::raw(asid)).insert(psp::raw(asid));
 }
 
+void AsidPool::adopt(psp::Asid asid) {
+    const std::scoped_lock lock{mutex_};
+    const std::uint32_t value = psp::raw(asid);
+    if (half(clean_, value).erase(value) + half(dirty_, value).erase(value) == 1) ++in_use_;
+}
+
+void AsidPool::give_back(psp::Asid asid) {
+    const std::scoped_lock lock{mutex_};
+    half(clean_, psp::raw(asid)).insert(psp::raw(asid));
+    --in_use_;
+}
+
+void AsidPool::note_stuck(const Stuck& stuck) {
+    const std::scoped_lock lock{mutex_};
+    stuck_.push_back(stuck);
+}
+
+std::vector<AsidPool::Stuck> AsidPool::take_stuck() {
+    const std::scoped_lock lock{mutex_};
+    return std::exchange(stuck_, {});
+}
+
 AsidPool::Half AsidPool::count(bool es) const {
     const std::scoped_lock lock{mutex_};
-    Half out{.total = es ? range_.es_count() : range_.sev_count(), .clean = clean_[es ? 1 : 0].size(), .dirty = dirty_[es ? 1 : 0].size(), .retired = 0};
+    Half out{
+        .total = es ? range_.es_count() : range_.sev_count(), .clean = clean_[es ? 1 : 0].size(), .dirty = dirty_[es ? 1 : 0].size(), .retired = 0};
     for (const std::uint32_t asid : retired_) out.retired += (asid < range_.min_sev) == es ? 1 : 0;
     return out;
 }
 
 Error no_asid_free(const AsidPool& asids, bool es) {
     return Error{Fault::system, fmt::format("no {} ASID is free ({} in use)", es ? "SEV-ES" : "SEV", asids.in_use()),
-                 es ? "stop a SEV-ES guest, or raise the BIOS setting 'SEV-ES ASID Space Limit'" : "stop a SEV guest, or lower the BIOS setting 'SEV-ES ASID Space Limit'"};
+                 es ? "stop a SEV-ES guest, or raise the BIOS setting 'SEV-ES ASID Space Limit'"
+                    : "stop a SEV guest, or lower the BIOS setting 'SEV-ES ASID Space Limit'"};
 }
 
 std::size_t AsidPool::in_use() const {

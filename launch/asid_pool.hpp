@@ -3,6 +3,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "psp/firmware.hpp"
 
@@ -32,6 +33,18 @@ public:
     void set_aside(psp::Asid asid);
     /// A retired one whose DEACTIVATE came about after all: dirty now. No effect on any other.
     void restore(psp::Asid asid);
+    /// One that a guest of an earlier run of the program has, and keeps: in use from the start. No effect outside the range.
+    void adopt(psp::Asid asid);
+    /// One that was taken and never given to ACTIVATE: clean as before.
+    void give_back(psp::Asid asid);
+    /// Guest contexts that the PSP did not let go of, with their ASID where it is retired for that reason; they are not told twice.
+    struct Stuck {
+        psp::GuestHandle handle{};
+        psp::Asid asid{};
+        friend bool operator==(const Stuck&, const Stuck&) = default;
+    };
+    void note_stuck(const Stuck& stuck);
+    std::vector<Stuck> take_stuck();
     struct Half {
         std::size_t total = 0, clean = 0, dirty = 0, retired = 0;
         std::size_t in_use() const noexcept { return total - clean - dirty - retired; }
@@ -43,9 +56,11 @@ public:
 private:
     std::set<std::uint32_t>& half(std::set<std::uint32_t> (&halves)[2], std::uint32_t asid) { return halves[asid < range_.min_sev ? 1 : 0]; }
     AsidRange range_;
+    std::mutex take_mutex_; // before mutex_
     mutable std::mutex mutex_;
     std::set<std::uint32_t> clean_[2], dirty_[2]; // [1] is the SEV-ES half
     std::set<std::uint32_t> retired_;
+    std::vector<Stuck> stuck_;
     std::size_t in_use_ = 0;
 };
 

@@ -21,7 +21,7 @@ InitialisedPlatform::InitialisedPlatform(psp::Firmware& firmware, psp::PageSourc
 }
 
 InitialisedPlatform::~InitialisedPlatform() {
-    if (!tmr_) return;
+    if (!tmr_ || leave_) return;
     try {
         psp::run(firmware_, psp::Shutdown{});
     } catch (const Error&) {
@@ -36,7 +36,9 @@ attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::o
     psp::Chain chain{.pdh = exported.pdh, .pek = exported.pek, .oca = exported.oca, .cek = exported.cek, .ask = std::nullopt, .ark = std::nullopt};
     if (endorsement) {
         if (endorsement->cek.signed_bytes() != exported.cek.signed_bytes())
-            throw Error{Fault::malformed, fmt::format("endorsement is of another chip: CEK {}, and the PSP exports {}", hex(endorsement->cek.fingerprint()), hex(exported.cek.fingerprint())),
+            throw Error{Fault::malformed,
+                        fmt::format("endorsement is of another chip: CEK {}, and the PSP exports {}", hex(endorsement->cek.fingerprint()),
+                                    hex(exported.cek.fingerprint())),
                         "fetch the endorsement for the id that GET_ID gives"};
         chain.cek = endorsement->cek;
         chain.ask = endorsement->ask;

@@ -15,8 +15,8 @@ struct Endorsement {
     friend bool operator==(const Endorsement&, const Endorsement&) = default;
 };
 
-/// INIT for SEV-ES with a TMR of ours, WBINVD and DF_FLUSH, when the platform is UNINIT, as Linux's driver does it. Move-only: holds the TMR, and gives the command
-/// SHUTDOWN when it dies if it was the one that gave INIT.
+/// INIT for SEV-ES with a TMR of ours, WBINVD and DF_FLUSH, when the platform is UNINIT, as Linux's driver does it. Move-only: holds the TMR, and
+/// gives the command SHUTDOWN when it dies if it was the one that gave INIT.
 class InitialisedPlatform {
 public:
     /// Throws Error{Fault::firmware}. A platform that is already initialised is left as it is.
@@ -24,15 +24,18 @@ public:
     InitialisedPlatform(const InitialisedPlatform&) = delete;
     InitialisedPlatform& operator=(const InitialisedPlatform&) = delete;
     ~InitialisedPlatform();
+    /// No SHUTDOWN when it dies: guests are to run on.
+    void leave() noexcept { leave_ = true; }
 
 private:
     psp::Firmware& firmware_;
+    bool leave_ = false;
     std::unique_ptr<psp::Pages> tmr_; // null: somebody else gave INIT
 };
 
-/// What the host says of its platform: PLATFORM_STATUS, PDH_CERT_EXPORT, GET_ID, and the endorsement's CEK in place of the unsigned one. Throws Error{Fault::malformed}
-/// "endorsement is of another chip" when the endorsed CEK is not the one the PSP exports. Without an endorsement the chain ends at the unsigned CEK, which no
-/// guest owner trusts.
+/// What the host says of its platform: PLATFORM_STATUS, PDH_CERT_EXPORT, GET_ID, and the endorsement's CEK in place of the unsigned one. Throws
+/// Error{Fault::malformed} "endorsement is of another chip" when the endorsed CEK is not the one the PSP exports. Without an endorsement the chain
+/// ends at the unsigned CEK, which no guest owner trusts.
 attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level);
 
 } // namespace sev::launch

@@ -18,7 +18,8 @@ psp::AttestationReport attest(const GuestContext& context, const psp::Mnonce& mn
 } // namespace
 
 GuestContext::GuestContext(GuestContext&& other) noexcept
-    : firmware_{other.firmware_}, asids_{other.asids_}, handle_{std::exchange(other.handle_, psp::GuestHandle{})}, asid_{std::exchange(other.asid_, psp::Asid{})} {}
+    : firmware_{other.firmware_}, asids_{other.asids_}, handle_{std::exchange(other.handle_, psp::GuestHandle{})},
+      asid_{std::exchange(other.asid_, psp::Asid{})}, suspect_{other.suspect_} {}
 
 GuestContext::~GuestContext() {
     try {
@@ -34,6 +35,7 @@ void GuestContext::activate(psp::Asid asid) {
         status = psp::attempt(*firmware_, psp::Activate{.guest = handle_, .asid = asid}).status;
     } catch (...) {
         asids_->retire(asid); // no answer: the PSP may have installed the key all the same
+        suspect_ = asid;
         throw;
     }
     if (status != psp::Status::success) {
@@ -52,11 +54,17 @@ void GuestContext::destroy() {
             psp::run(*firmware_, psp::Deactivate{.guest = handle});
         } catch (...) {
             asids_->retire(asid);
+            asids_->note_stuck({.handle = handle, .asid = asid});
             throw;
         }
         asids_->release(asid);
     }
-    psp::run(*firmware_, psp::Decommission{.guest = handle});
+    try {
+        psp::run(*firmware_, psp::Decommission{.guest = handle});
+    } catch (...) {
+        asids_->note_stuck({.handle = handle, .asid = suspect_});
+        throw;
+    }
 }
 
 Started Started::start(psp::Firmware& firmware, AsidPool& asids, const psp::LaunchStart& command) {
@@ -66,7 +74,8 @@ Started Started::start(psp::Firmware& firmware, AsidPool& asids, const psp::Laun
     return start(firmware, asids, *asid, command, [](psp::GuestHandle) {});
 }
 
-Started Started::start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command, const std::function<void(psp::GuestHandle)>& started) {
+Started Started::start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command,
+                       const std::function<void(psp::GuestHandle)>& started) {
     std::optional<GuestContext> context;
     try {
         context.emplace(firmware, asids, psp::run(firmware, command));
@@ -103,12 +112,20 @@ void Measured::inject_secret(const GuestMemory& memory, psp::Gpa at, const ByteA
     const auto runs = memory.locate(at, data.size());
     if (runs.size() != 1)
         throw Error{Fault::usage, fmt::format("secret of {} bytes at {:#x}: lies in {} pieces, want one", data.size(), psp::raw(at), runs.size())};
-    psp::run(context_.firmware(), psp::LaunchSecret{.guest = context_.handle(), .header = header, .at = runs[0].at, .data = {data.begin(), data.end()}});
+    psp::run(context_.firmware(),
+             psp::LaunchSecret{.guest = context_.handle(), .header = header, .at = runs[0].at, .data = {data.begin(), data.end()}});
 }
 
 Running Measured::finish() && {
     psp::run(context_.firmware(), psp::LaunchFinish{.guest = context_.handle()});
     return Running{std::move(context_)};
+}
+
+std::optional<Running> Running::adopt(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle, psp::Asid asid) {
+    const auto status = psp::attempt(firmware, psp::GetGuestStatus{.guest = handle});
+    if (!status.reply || status.reply->state != psp::GuestState::running || status.reply->asid != asid) return std::nullopt;
+    asids.adopt(asid);
+    return Running{GuestContext{firmware, asids, handle, asid}};
 }
 
 psp::AttestationReport Running::report(const psp::Mnonce& mnonce) const { return attest(context_, mnonce); }

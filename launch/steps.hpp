@@ -15,12 +15,19 @@ namespace sev::launch {
 /// A guest context of the PSP and its ASID. Move-only; its end is DEACTIVATE, DECOMMISSION, and the ASID back to the pool.
 class GuestContext {
 public:
-    GuestContext(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle) : firmware_{&firmware}, asids_{&asids}, handle_{handle} {}
+    GuestContext(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle, psp::Asid asid = {})
+        : firmware_{&firmware}, asids_{&asids}, handle_{handle}, asid_{asid} {}
     GuestContext(GuestContext&& other) noexcept;
     GuestContext& operator=(GuestContext&&) = delete;
     ~GuestContext();
-    /// DEACTIVATE, DECOMMISSION. Throws Error{Fault::firmware} when the PSP refuses; then the ASID is retired rather than reused. Once only; later calls do nothing.
+    /// DEACTIVATE, DECOMMISSION. Throws Error{Fault::firmware} when the PSP refuses; then the ASID is retired rather than reused, and the pool told
+    /// of the stuck context. Once only; later calls do nothing.
     void destroy();
+    /// Leaves guest and ASID as they are: for a guest that is to run on when this program ends. Nothing is given back.
+    void leave() noexcept {
+        handle_ = {};
+        asid_ = {};
+    }
     /// ACTIVATE. On failure the ASID goes back to the pool, or is retired when the PSP did not answer.
     void activate(psp::Asid asid);
     psp::Firmware& firmware() const noexcept { return *firmware_; }
@@ -31,7 +38,8 @@ private:
     psp::Firmware* firmware_;
     AsidPool* asids_;
     psp::GuestHandle handle_;
-    psp::Asid asid_{}; // 0: none
+    psp::Asid asid_{};    // 0: none
+    psp::Asid suspect_{}; // one that an ACTIVATE without an answer may have installed
 };
 
 /// LAUNCH_FINISH was given: the guest may run. Destroying it takes the guest's key away.
@@ -43,6 +51,11 @@ public:
     psp::AttestationReport report(const psp::Mnonce& mnonce) const;
     /// DEACTIVATE, DECOMMISSION; throws what the PSP says.
     void destroy() && { context_.destroy(); }
+    /// The guest runs on without this program, which can `adopt` it in its next life.
+    void leave() && { context_.leave(); }
+    /// A guest that an earlier run of this program brought here: nullopt unless GUEST_STATUS says that it is RUNNING under this ASID, which `asids`
+    /// then counts as in use.
+    static std::optional<Running> adopt(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle, psp::Asid asid);
 
 private:
     friend class Measured;
@@ -73,10 +86,12 @@ private:
 /// LAUNCH_START and ACTIVATE were given: memory can be loaded and is hashed into the launch digest.
 class Started {
 public:
-    /// Throws Error{Fault::firmware} with status and remedy, and Error{Fault::system} "no SEV-ES ASID is free (8 in use)"; nothing is left behind then.
+    /// Throws Error{Fault::firmware} with status and remedy, and Error{Fault::system} "no SEV-ES ASID is free (8 in use)"; nothing is left behind
+    /// then.
     static Started start(psp::Firmware& firmware, AsidPool& asids, const psp::LaunchStart& command);
     /// The same with an ASID taken before, which goes back to `asids` when this throws. `started` hears the handle before ACTIVATE is given.
-    static Started start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command, const std::function<void(psp::GuestHandle)>& started);
+    static Started start(psp::Firmware& firmware, AsidPool& asids, psp::Asid asid, const psp::LaunchStart& command,
+                         const std::function<void(psp::GuestHandle)>& started);
     psp::GuestHandle handle() const noexcept { return context_.handle(); }
     psp::Asid asid() const noexcept { return context_.asid(); }
     /// LAUNCH_UPDATE_DATA for [start, start + length_bytes), a command a contiguous run. Both are multiples of 16.

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/daemon/api.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "launch/daemon/live.hpp"
+
+namespace sev::daemon {
+namespace {
+
+using service::Request;
+using service::Response;
+using service::Route;
+using service::Where;
+
+constexpr std::size_t list_limit = 1000;
+
+Response answer(const std::variant<Record, Refusal>& result, unsigned status) {
+    if (const auto* refusal = std::get_if<Refusal>(&result)) return service::problem(refusal->status, refusal->detail, refusal->hint);
+    const Record& record = std::get<Record>(result);
+    Response out = service::json_response(record.to_json(true), status);
+    out.headers.emplace_back("Location", fmt::format("/v1/launches/{}", record.id));
+    return out;
+}
+
+std::optional<std::uint64_t> number(std::string_view text) {
+    if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+    std::uint64_t value = 0;
+    for (const char c : text) value = value * 10 + static_cast<std::uint64_t>(c - '0');
+    return value;
+}
+
+std::string_view name(PspHealth::State state) {
+    switch (state) {
+    case PspHealth::State::answering: return "answering";
+    case PspHealth::State::silent: return "silent";
+    case PspHealth::State::failing: return "failing";
+    }
+    return "failing";
+}
+
+json::Value asids_json(const launch::AsidPool& pool) {
+    json::Value out = json::Value::object();
+    for (const auto& [key, es] : {std::pair{"sev_es", true}, {"sev", false}}) {
+        const auto half = pool.count(es);
+        out[key] = {{"total", half.total},
+                    {"in_use", half.in_use()},
+                    {"free", half.clean + half.dirty},
+                    {"to_be_flushed", half.dirty},
+                    {"retired", half.retired}};
+    }
+    return out;
+}
+
+json::Value owners_json(const Configuration& configuration) {
+    json::Value out = json::Value::array();
+    for (const auto& [owner, about] : configuration.owners)
+        out.push_back({{"name", owner},
+                       {"key", about.key.thumbprint()},
+                       {"channel", std::holds_alternative<Owner::UnixChannel>(about.channel) ? "unix" : "command"},
+                       {"deadline_s", about.deadline.count()}});
+    return out;
+}
+
+} // namespace
+
+Api::Api(Parts parts, const Configuration& configuration) : parts_{std::move(parts)}, started_{now()} {
+    reconfigure(configuration);
+    declare_metrics();
+}
+
+void Api::reconfigure(const Configuration& configuration) {
+    const std::scoped_lock lock{mutex_};
+    writers_ = configuration.writers;
+    owners_ = owners_json(configuration);
+}
+
+std::optional<Response> Api::may_write(const service::Peer& peer) {
+    const auto* process = peer.process();
+    const std::scoped_lock lock{mutex_};
+    if (process && writers_.contains(process->uid)) return std::nullopt;
+    return service::problem(403, fmt::format("{} may look, and may not change anything", peer.channel()),
+                            "ask as root, or name the uid under \"writers\" in sevd's configuration");
+}
+
+json::Value Api::status() {
+    const PspHealth health = parts_.psp.health();
+    const auto counts = parts_.launches.counts();
+    json::Value psp{{"backend", parts_.psp.backend()},
+                    {"title", parts_.backend.title},
+                    {"state", name(health.state)},
+                    {"detail", health.detail},
+                    {"asids", asids_json(parts_.launches.asids())},
+                    {"stuck_contexts", counts.stuck}};
+    json::Value out{{"format", "xen-sev/sevd-status"},
+                    {"version", 1},
+                    {"program", parts_.version},
+                    {"started", attest::text(started_)},
+                    {"level", parts_.backend.level},
+                    {"level_text", attest::level_text(parts_.backend.level)},
+                    {"emulated", parts_.backend.emulated},
+                    {"psp", std::move(psp)},
+                    {"launches", {{"active", counts.active}, {"running", counts.running}}},
+                    {"journal", {{"state", counts.journal_failing ? "failing" : "ok"}, {"detail", counts.journal_trouble}}}};
+    const std::string closed = parts_.launches.closed();
+    out["launches"]["admitted"] = closed.empty();
+    out["launches"]["why_not"] = closed;
+    json::Value kinds = json::Value::array();
+    for (const auto& source : parts_.backend.sources)
+        kinds.push_back({{"kind", source->kind()}, {"level", std::max(parts_.backend.level, source->level())}});
+    out["guests"] = std::move(kinds);
+    const std::scoped_lock lock{mutex_};
+    out["owners"] = owners_;
+    return out;
+}
+
+Response Api::platform() {
+    const auto evidence = parts_.launches.platform(parts_.backend.level);
+    if (!evidence) return service::problem(503, "the PSP does not answer: " + parts_.psp.health().detail, "see GET /v1/status");
+    return service::json_response(evidence->to_json());
+}
+
+Response Api::certificates() {
+    const auto evidence = parts_.launches.platform(parts_.backend.level);
+    if (!evidence) return service::problem(503, "the PSP does not answer: " + parts_.psp.health().detail, "see GET /v1/status");
+    return service::text_response(std::string{as_text(evidence->chain)}, "application/octet-stream");
+}
+
+Response Api::create(const Request& request) { return answer(parts_.launches.create(LaunchRequest::parse(request.body)), 201); }
+
+Response Api::list(const Request& request) {
+    std::size_t limit = list_limit;
+    for (const auto& [key, value] : request.query) {
+        const auto wanted = number(value);
+        if (key != "limit" || !wanted || *wanted == 0 || *wanted > list_limit)
+            return service::problem(
+                400, fmt::format("query: {}={} is not known, want limit=1 … {}", printable(key, 64), printable(value, 64), list_limit));
+        limit = *wanted;
+    }
+    json::Value out = json::Value::array();
+    for (const Record& record : parts_.launches.list(limit)) out.push_back(record.to_json(false));
+    return service::json_response({{"launches", std::move(out)}});
+}
+
+Response Api::one(const Request& request) {
+    const auto id = number(request.parameters.at("id"));
+    const auto record = id ? parts_.launches.find(*id) : std::nullopt;
+    if (!record) return service::problem(404, fmt::format("there is no launch {}", printable(request.parameters.at("id"), 64)));
+    return service::json_response(record->to_json(true));
+}
+
+Response Api::cancel(const Request& request) {
+    const auto id = number(request.parameters.at("id"));
+    if (!id) return service::problem(404, fmt::format("there is no launch {}", printable(request.parameters.at("id"), 64)));
+    return answer(parts_.launches.cancel(*id), 202);
+}
+
+std::vector<Route> Api::routes() {
+    const auto read = [](const char* path, Where where, std::function<Response(const Request&)> handle) {
+        return Route{
+            .method = "GET", .path = path, .body_limit_bytes = 0, .content_type = "", .where = where, .admit = {}, .handle = std::move(handle)};
+    };
+    const auto writers = [this](const service::Peer& peer) { return may_write(peer); };
+    return {
+        read("/v1/status", Where::worker, [this](const Request&) { return service::json_response(status()); }),
+        read("/v1/platform", Where::worker, [this](const Request&) { return platform(); }),
+        read("/v1/platform/certificates", Where::worker, [this](const Request&) { return certificates(); }),
+        read("/v1/launches", Where::worker, [this](const Request& request) { return list(request); }),
+        read("/v1/launches/{id}", Where::worker, [this](const Request& request) { return one(request); }),
+        Route{.method = "POST",
+              .path = "/v1/launches",
+              .body_limit_bytes = LaunchRequest::limit_bytes,
+              .content_type = "application/json",
+              .where = Where::worker,
+              .admit = writers,
+              .handle = [this](const Request& request) { return create(request); }},
+        Route{.method = "DELETE",
+              .path = "/v1/launches/{id}",
+              .body_limit_bytes = 0,
+              .content_type = "",
+              .where = Where::worker,
+              .admit = writers,
+              .handle = [this](const Request& request) { return cancel(request); }},
+        read("/v1/events", Where::io_thread,
+             [this](const Request& request) {
+                 Response out;
+                 out.content_type = "text/event-stream";
+                 out.events = parts_.events.subscribe(number(request.last_event_id));
+                 return out;
+             }),
+        read("/v1/openapi.json", Where::io_thread,
+             [](const Request&) { return service::text_response(std::string{openapi_json()}, "application/json"); }),
+        read("/metrics", Where::worker, [this](const Request&) { return service::text_response(metrics_.text(), service::Metrics::content_type); }),
+    };
+}
+
+void Api::declare_metrics() {
+    metrics_.declare_gauge("sevd_launches", "Launches that have not ended, by whether the guest runs.");
+    metrics_.declare_counter("sevd_launches_ended_total", "Launches that ended in this run of the daemon, by state.");
+    metrics_.declare_gauge("sevd_asids", "ASIDs by pool and use.");
+    metrics_.declare_gauge("sevd_stuck_contexts", "Guest contexts that the PSP would not let go of.");
+    metrics_.declare_gauge("sevd_psp_answering", "1 while the PSP answers and does not fail.");
+    metrics_.declare_counter("sevd_psp_commands_total", "Commands given to the PSP, by outcome.");
+    metrics_.declare_counter("sevd_psp_busy_seconds_total", "Time the PSP spent on commands.");
+    metrics_.declare_gauge("sevd_journal_writable", "1 while the journal can be written.");
+    metrics_.declare_gauge("sevd_event_listeners", "Open event streams.");
+    metrics_.declare_counter("sevd_http_total", "Connections and requests, by what became of them.");
+    metrics_.declare_gauge("sevd_http_connections", "Open connections.");
+    metrics_.on_collect([this](service::Metrics& metrics) {
+        const auto counts = parts_.launches.counts();
+        metrics.set("sevd_launches", static_cast<double>(counts.running), {{"running", "yes"}});
+        metrics.set("sevd_launches", static_cast<double>(counts.active - counts.running), {{"running", "no"}});
+        for (const State state : {State::refused, State::failed, State::cancelled, State::destroyed}) {
+            const auto found = counts.ended.find(std::string{daemon::name(state)});
+            metrics.set_counter("sevd_launches_ended_total", found == counts.ended.end() ? 0.0 : static_cast<double>(found->second),
+                                {{"state", std::string{daemon::name(state)}}});
+        }
+        for (const auto& [pool, es] : {std::pair{"sev_es", true}, {"sev", false}}) {
+            const auto half = parts_.launches.asids().count(es);
+            metrics.set("sevd_asids", static_cast<double>(half.in_use()), {{"pool", pool}, {"use", "in_use"}});
+            metrics.set("sevd_asids", static_cast<double>(half.clean + half.dirty), {{"pool", pool}, {"use", "free"}});
+            metrics.set("sevd_asids", static_cast<double>(half.retired), {{"pool", pool}, {"use", "retired"}});
+        }
+        metrics.set("sevd_stuck_contexts", static_cast<double>(counts.stuck));
+        metrics.set("sevd_psp_answering", parts_.psp.health().state == PspHealth::State::answering ? 1 : 0);
+        const auto psp = parts_.psp.counts();
+        metrics.set_counter("sevd_psp_commands_total", static_cast<double>(psp.commands - psp.refused - psp.unanswered), {{"outcome", "success"}});
+        metrics.set_counter("sevd_psp_commands_total", static_cast<double>(psp.refused), {{"outcome", "refused"}});
+        metrics.set_counter("sevd_psp_commands_total", static_cast<double>(psp.unanswered), {{"outcome", "unanswered"}});
+        metrics.set_counter("sevd_psp_busy_seconds_total", psp.busy_seconds);
+        metrics.set("sevd_journal_writable", counts.journal_failing ? 0 : 1);
+        metrics.set("sevd_event_listeners", static_cast<double>(parts_.events.listeners()));
+    });
+}
+
+void Api::count(const service::Server& server) {
+    metrics_.on_collect([&counters = server.counters()](service::Metrics& metrics) {
+        const auto set = [&](const char* what, const std::atomic<std::uint64_t>& value) {
+            metrics.set_counter("sevd_http_total", static_cast<double>(value.load()), {{"what", what}});
+        };
+        set("accepted", counters.accepted);
+        set("refused", counters.refused);
+        set("evicted", counters.evicted);
+        set("requests", counters.requests);
+        set("bad_requests", counters.bad_requests);
+        set("deadlines", counters.deadlines);
+        metrics.set("sevd_http_connections", static_cast<double>(counters.open.load()));
+    });
+}
+
+} // namespace sev::daemon

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/file.hpp"
+#include "launch/daemon/record.hpp"
+
+namespace sev::daemon {
+
+/// The daemon's memory across its own death: DIRECTORY/journal.sqlite (WAL, synchronous=FULL), mode 0600. Every function returns when what it wrote
+/// is on the disk, and throws Error{Fault::system} "journal: …" when it is not (disk full, read-only); nothing of it was written then. Thread-safe.
+class Journal {
+public:
+    /// Launches that have ended are kept, the newest so many.
+    static constexpr std::size_t ended_limit = 1000;
+    /// Makes or opens it. Throws Error{Fault::system} when it cannot, or another process has it; Error{Fault::malformed} for a file that is no
+    /// journal, a damaged one, or one of another version: never a silent new one.
+    explicit Journal(const Path& directory);
+    Journal(const Journal&) = delete;
+    Journal& operator=(const Journal&) = delete;
+    ~Journal();
+
+    /// Stores a new launch and returns its id, which no other ever had.
+    std::uint64_t add(const Record& record);
+    /// Stores the record as it is now, with its steps.
+    void save(const Record& record);
+    /// Marks a session as used by this launch. False when it was used before, by any launch ever.
+    bool use_session(const attest::SessionId& session, std::uint64_t launch);
+    /// All launches, oldest first. Throws Error{Fault::malformed} for a row that is not as `save` writes it.
+    std::vector<Record> all() const;
+    std::optional<Record> find(std::uint64_t id) const;
+
+    /// Guest contexts that the PSP would not let go of: to be tried again. A handle is there once.
+    struct Stuck {
+        psp::GuestHandle handle{};
+        psp::Asid asid{}; // 0: it has none any more
+        std::string reason;
+        friend bool operator==(const Stuck&, const Stuck&) = default;
+    };
+    void add_stuck(const Stuck& stuck);
+    void remove_stuck(psp::GuestHandle handle);
+    std::vector<Stuck> stuck() const;
+
+private:
+    struct Database;
+    mutable std::mutex mutex_;
+    Fd lock_;
+    std::unique_ptr<Database> database_;
+};
+
+} // namespace sev::daemon

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "launch/daemon/launches.hpp"
+
+/// Inside launch/daemon/.
+namespace sev::daemon {
+
+inline attest::Time now() { return std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now()); }
+
+/// A launch that has not ended, or whose end could not be journaled yet.
+struct Launches::Live {
+    mutable std::mutex mutex; // guards `record`
+    Record record;
+    Cancel cancel;
+    launch::GuestSource* source = nullptr;
+    std::unique_ptr<launch::Guest> guest;
+    std::optional<launch::Running> running;
+    bool holds_asid = false; // taken from the pool and not yet given to a guest context
+    std::thread thread;
+    std::atomic<bool> idle{true};    // no thread is at work on it
+    std::atomic<bool> unsaved{false}; // its end is not in the journal
+    std::atomic<bool> guest_left{false}; // its guest could not be destroyed: to be tried again
+
+    Record copy() const {
+        const std::scoped_lock lock{mutex};
+        return record;
+    }
+    ~Live() {
+        if (thread.joinable()) thread.join();
+    }
+};
+
+} // namespace sev::daemon
