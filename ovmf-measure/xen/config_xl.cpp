@@ -2,141 +2,31 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <map>
-#include <variant>
-#include <vector>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "ovmf-measure/xen/config_readers.hpp"
+#include "ovmf-measure/xen/xl_language.hpp"
 
 namespace sev::measure {
 namespace {
 
-constexpr std::size_t depth_limit = 16;
-
 /// Settings that cannot change the initial image: they are for devices, scheduling and events, or are read by hvmloader or QEMU as the guest runs.
-constexpr std::array passed_over{"acpi",
-                                 "acpi_laptop_slate",
-                                 "acpi_s3",
-                                 "acpi_s4",
-                                 "altp2m",
-                                 "altp2m_count",
-                                 "altp2mhvm",
-                                 "boot",
-                                 "bootloader_args",
-                                 "bootloader_restrict",
-                                 "bootloader_user",
-                                 "cap",
-                                 "channel",
-                                 "claim_mode",
-                                 "coco",
-                                 "cpu_weight",
-                                 "cpuid",
-                                 "cpus",
-                                 "cpus_soft",
-                                 "device_model_user",
-                                 "disk",
-                                 "display",
-                                 "dm_restrict",
-                                 "driver_domain",
-                                 "e820_host",
-                                 "extratime",
-                                 "hap",
-                                 "hdtype",
-                                 "hpet",
-                                 "hvm_pirq",
-                                 "init_seclabel",
-                                 "ioports",
-                                 "irqs",
-                                 "keymap",
-                                 "latency",
-                                 "localtime",
-                                 "max_event_channels",
-                                 "max_grant_frames",
-                                 "max_grant_version",
-                                 "max_maptrack_frames",
-                                 "mca_caps",
-                                 "ms_vm_genid",
-                                 "msr_relaxed",
-                                 "nestedhvm",
-                                 "nographic",
-                                 "nomigrate",
-                                 "nx",
-                                 "on_crash",
-                                 "on_poweroff",
-                                 "on_reboot",
-                                 "on_soft_reset",
-                                 "on_watchdog",
-                                 "oos",
-                                 "opengl",
-                                 "p9",
-                                 "pae",
-                                 "passthrough",
-                                 "pci_msitranslate",
-                                 "pci_permissive",
-                                 "pci_power_mgmt",
-                                 "pci_seize",
-                                 "period",
-                                 "pool",
-                                 "pvcalls",
-                                 "pvshim_cmdline",
-                                 "pvshim_extra",
-                                 "pvshim_path",
-                                 "rdm_mem_boundary",
-                                 "rtc_timeoffset",
-                                 "sdl",
-                                 "seclabel",
-                                 "serial",
-                                 "shadow_memory",
-                                 "slice",
-                                 "smbios",
-                                 "soundhw",
-                                 "spice",
-                                 "spice_clipboard_sharing",
-                                 "spice_image_compression",
-                                 "spice_streaming_video",
-                                 "spiceagent_mouse",
-                                 "spicedisable_ticketing",
-                                 "spicehost",
-                                 "spicepasswd",
-                                 "spiceport",
-                                 "spicetls_port",
-                                 "spiceusbredirection",
-                                 "spicevdagent",
-                                 "timer_mode",
-                                 "trap_unmapped_accesses",
-                                 "tsc_mode",
-                                 "usb",
-                                 "usbctrl",
-                                 "usbdev",
-                                 "usbdevice",
-                                 "usbversion",
-                                 "uuid",
-                                 "vdispl",
-                                 "vendor_device",
-                                 "vfb",
-                                 "viridian",
-                                 "vkb",
-                                 "vkb_device",
-                                 "vmtrace_buf_kb",
-                                 "vnc",
-                                 "vncdisplay",
-                                 "vnclisten",
-                                 "vncpasswd",
-                                 "vncunused",
-                                 "vncviewer",
-                                 "vpmu",
-                                 "vpt_align",
-                                 "vsnd",
-                                 "vtpm",
-                                 "xauthority",
-                                 "xen_platform_pci",
-                                 "xen_platform_pci_bar_uc",
-                                 "xend_suspend_evtchn_compat",
-                                 "xenstore_feature_mask",
-                                 "xenstore_quota"};
+constexpr std::array passed_over{
+    "acpi", "acpi_laptop_slate", "acpi_s3", "acpi_s4", "altp2m", "altp2m_count", "altp2mhvm", "boot", "bootloader_args", "bootloader_restrict",
+    "bootloader_user", "cap", "channel", "claim_mode", "coco", "cpu_weight", "cpuid", "cpus", "cpus_soft", "device_model_user", "disk", "display",
+    "dm_restrict", "driver_domain", "e820_host", "extratime", "hap", "hdtype", "hpet", "hvm_pirq", "init_seclabel", "ioports", "irqs", "keymap",
+    "latency", "localtime", "max_event_channels", "max_grant_frames", "max_grant_version", "max_maptrack_frames", "mca_caps", "ms_vm_genid",
+    "msr_relaxed", "nestedhvm", "nographic", "nomigrate", "nx", "on_crash", "on_poweroff", "on_reboot", "on_soft_reset", "on_watchdog", "oos",
+    "opengl", "p9", "pae", "passthrough", "pci_msitranslate", "pci_permissive", "pci_power_mgmt", "pci_seize", "period", "pool", "pvcalls",
+    "pvshim_cmdline", "pvshim_extra", "pvshim_path", "rdm_mem_boundary", "rtc_timeoffset", "sdl", "seclabel", "serial", "shadow_memory", "slice",
+    "smbios", "soundhw", "spice", "spice_clipboard_sharing", "spice_image_compression", "spice_streaming_video", "spiceagent_mouse",
+    "spicedisable_ticketing", "spicehost", "spicepasswd", "spiceport", "spicetls_port", "spiceusbredirection", "spicevdagent", "timer_mode",
+    "trap_unmapped_accesses", "tsc_mode", "usb", "usbctrl", "usbdev", "usbdevice", "usbversion", "uuid", "vdispl", "vendor_device", "vfb",
+    "viridian", "vkb", "vkb_device", "vmtrace_buf_kb", "vnc", "vncdisplay", "vnclisten", "vncpasswd", "vncunused", "vncviewer", "vpmu",
+    "vpt_align", "vsnd", "vtpm", "xauthority", "xen_platform_pci", "xen_platform_pci_bar_uc", "xend_suspend_evtchn_compat",
+    "xenstore_feature_mask", "xenstore_quota"};
 
 /// Settings that change it in ways that are not predicted, unless their value is 0, "" or [].
 constexpr std::array<std::pair<std::string_view, std::string_view>, 10> refused{{
@@ -152,141 +42,15 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 10> refused{
     {"vuart", "an emulated UART is not for x86"},
 }};
 
-struct Value {
-    unsigned line = 0;
-    std::variant<std::string, std::vector<Value>> value; // an atom or a list
-    bool is_list() const { return std::holds_alternative<std::vector<Value>>(value); }
-    const std::string& text() const { return std::get<std::string>(value); }
-    const std::vector<Value>& list() const { return std::get<std::vector<Value>>(value); }
-    bool empty() const { return is_list() ? list().empty() : text().empty() || text() == "0"; }
-};
-
-/// xl's grammar: statements end at a line's end or a semicolon; lists may be nested and go over lines; '#' begins a comment.
-class Parser {
-public:
-    Parser(std::string_view text, std::string_view what) : text_{text}, what_{what} {}
-
-    std::map<std::string, Value, std::less<>> run() {
-        while (skip(true), at_ < text_.size()) statement();
-        return std::move(settings_);
-    }
-    [[noreturn]] void refuse(unsigned line, std::string_view problem) const {
-        throw Error{Fault::malformed, fmt::format("{}: line {}: {}", what_, line, problem)};
-    }
-
-private:
-    char now() const { return at_ < text_.size() ? text_[at_] : '\0'; }
-    bool take(char wanted) {
-        if (now() != wanted || at_ >= text_.size()) return false;
-        ++at_;
-        return true;
-    }
-    /// Blanks and comments, and on request line ends and semicolons.
-    void skip(bool lines, bool semicolons = true) {
-        for (; at_ < text_.size(); ++at_) {
-            const char c = text_[at_];
-            if (c == '#') {
-                at_ = std::min(text_.find('\n', at_), text_.size());
-                if (!lines || at_ == text_.size()) return;
-                ++line_;
-            } else if (c == '\n' && lines) {
-                ++line_;
-            } else if (c != ' ' && c != '\t' && !(c == ';' && lines && semicolons)) {
-                return;
-            }
-        }
-    }
-    template <class Accept>
-    std::string_view word(Accept&& accept) {
-        const std::size_t start = at_;
-        while (at_ < text_.size() && accept(text_[at_])) ++at_;
-        return text_.substr(start, at_ - start);
-    }
-    static bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
-    static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-    void statement() {
-        const unsigned line = line_;
-        if (!is_lower(now())) refuse(line, fmt::format("{}, want the name of a setting", found()));
-        const std::string name{word([](char c) { return is_lower(c) || is_digit(c) || c == '.' || c == '_'; })};
-        skip(false);
-        const bool adds = take('+');
-        if (!take('=')) refuse(line_, fmt::format("{} after {}, want =", found(), name));
-        skip(false);
-        Value value = this->value(0);
-        skip(false);
-        if (at_ < text_.size() && now() != '\n' && now() != ';' && now() != '#')
-            refuse(line_, fmt::format("{} after the value of {}, want the line's end", found(), name));
-        store(name, std::move(value), adds, line);
-    }
-    void store(const std::string& name, Value value, bool adds, unsigned line) {
-        const auto [at, is_new] = settings_.try_emplace(name, value);
-        if (is_new) return;
-        if (!adds) refuse(line, fmt::format("{} is set a second time, after line {}", name, at->second.line));
-        if (at->second.is_list() != value.is_list()) refuse(line, fmt::format("{} adds a list to a text or the other way round", name));
-        if (value.is_list()) {
-            auto& list = std::get<std::vector<Value>>(at->second.value);
-            list.insert(list.end(), value.list().begin(), value.list().end());
-        } else {
-            std::get<std::string>(at->second.value) += value.text();
-        }
-    }
-    std::string found() const {
-        return at_ >= text_.size() ? "the file's end" : now() == '\n' ? "the line's end" : fmt::format("'{}'", printable(text_.substr(at_, 1)));
-    }
-
-    Value value(std::size_t depth) {
-        if (depth > depth_limit) refuse(line_, fmt::format("lists are more than {} deep", depth_limit));
-        const unsigned line = line_;
-        if (now() == '\'' || now() == '"') return {.line = line, .value = quoted()};
-        if (is_digit(now()))
-            return {.line = line, .value = std::string{word([](char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || c == 'x'; })}};
-        if (!take('[')) refuse(line, fmt::format("{}, want a text in quotes, a number or a list", found()));
-        std::vector<Value> out;
-        for (skip(true, false); !take(']'); skip(true, false)) {
-            out.push_back(value(depth + 1));
-            skip(true, false);
-            if (take(',')) continue;
-            if (now() != ']') refuse(line_, fmt::format("{} in the list from line {}, want , or ]", found(), line));
-        }
-        return {.line = line, .value = std::move(out)};
-    }
-    std::string quoted() {
-        const char quote = text_[at_++];
-        std::string out;
-        for (;;) {
-            if (at_ >= text_.size() || now() == '\n') refuse(line_, "a text has no closing quote on its line");
-            const char c = text_[at_++];
-            if (c == quote) return out;
-            if (c == '\0') refuse(line_, "a NUL in a text");
-            if (c != '\\') {
-                out += c;
-                continue;
-            }
-            static constexpr std::string_view escapes = "\"'\\abfnrtv", meanings = "\"'\\\a\b\f\n\r\t\v";
-            const auto which = at_ < text_.size() ? escapes.find(text_[at_]) : std::string_view::npos;
-            if (which == std::string_view::npos)
-                refuse(line_, "a backslash before a character other than \" ' \\ a b f n r t v: releases of xl read it differently");
-            out += meanings[which];
-            ++at_;
-        }
-    }
-
-    std::string_view text_, what_;
-    std::size_t at_ = 0;
-    unsigned line_ = 1;
-    std::map<std::string, Value, std::less<>> settings_;
-};
-
 /// The settings, taken out one by one; what is left is refused or passed over.
 class Settings {
 public:
-    Settings(std::string_view text, std::string_view what) : parser_{text, what}, settings_{parser_.run()} {}
+    Settings(std::string_view text, std::string_view what) : what_{what}, settings_{parse_xl_settings(text, what)} {}
 
-    std::optional<Value> take(std::string_view name) {
+    std::optional<XlValue> take(std::string_view name) {
         const auto at = settings_.find(name);
         if (at == settings_.end()) return std::nullopt;
-        Value out = std::move(at->second);
+        XlValue out = std::move(at->second);
         settings_.erase(at);
         return out;
     }
@@ -317,7 +81,7 @@ public:
         const auto value = take(name);
         return value && !value->empty();
     }
-    [[noreturn]] void refuse(const Value& value, std::string_view problem) const { parser_.refuse(value.line, problem); }
+    [[noreturn]] void refuse(const XlValue& value, std::string_view problem) const { refuse_xl_line(what_, value.line, problem); }
 
     void done() {
         for (const auto& [name, why] : refused)
@@ -328,8 +92,8 @@ public:
     }
 
 private:
-    Parser parser_;
-    std::map<std::string, Value, std::less<>> settings_;
+    std::string_view what_;
+    XlSettings settings_;
 };
 
 void read_memory(Settings& from, XenGuestConfig& out, std::string_view what) {
@@ -401,7 +165,7 @@ void read_hvm(Settings& from, XenGuestConfig& out, std::string_view what) {
     if (const auto hole = from.number("mmio_hole", UINT32_MAX)) out.mmio_hole_kib = *hole * 1024;
     if (const auto apic = from.number("apic", 1)) out.apic = *apic != 0;
     if (const auto nics = from.take("vif"); nics && nics->is_list())
-        for (const Value& nic : nics->list())
+        for (const XlValue& nic : nics->list())
             if (nic.is_list() || nic.text().find("type=vif") == std::string::npos) out.emulated_nics = true;
     for (const std::string_view extra : {"device_model", "device_model_override", "device_model_args", "device_model_args_hvm", "vif2"})
         if (from.asks(extra)) out.emulated_nics = true; // whatever QEMU adds then

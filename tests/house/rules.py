@@ -35,7 +35,6 @@ COLUMNS, LINES = 150, 400
 # Files that are longer, and why they are not cut in two.
 LONG_FILES = {
     "base/service/conversation.cpp": "one connection's life, in the order in which it is lived",
-    "ovmf-measure/xen/config_xl.cpp": "one parser: the language of xl's configuration files and the keys that are read from it",
     "psp/emulator/program/preload.cpp": "a library in other people's programs: one file, so that nothing but what it intercepts is seen from outside",
     "tests/cli/compat_test.py": "each command of virtee's sevctl against formulas written once more",
     "tests/cli/device_test.py": "what every command and program makes of one faulty device, which takes long to set up",
