@@ -132,7 +132,7 @@ std::string_view name(XenRecipe::Source source) {
 
 XenRecipe XenRecipe::from_json(json::Object object) {
     XenRecipe out;
-    if (std::ranges::count_if(sources, [&](Source source) { return object.has(name(source)); }) != 1)
+    if (std::ranges::count_if(sources, [&](Source one) { return object.has(name(one)); }) != 1)
         object.refuse("guest", ", xl_cfg, libxl_json, libvirt_xml: want exactly one of them");
     if (object.has("files")) {
         json::Object given = object.object("files");
@@ -140,11 +140,11 @@ XenRecipe XenRecipe::from_json(json::Object object) {
             if (given.has(one.key)) out.files.*one.member = path_at(given, one.key);
         given.done();
     }
-    for (const Source source : sources) {
-        if (!object.has(name(source))) continue;
-        out.source = source;
-        if (source == Source::inline_guest) out.guest = guest_from_json(object.object(name(source)), out.files);
-        else out.config = path_at(object, name(source));
+    for (const Source one : sources) {
+        if (!object.has(name(one))) continue;
+        out.source = one;
+        if (one == Source::inline_guest) out.guest = guest_from_json(object.object(name(one)), out.files);
+        else out.config = path_at(object, name(one));
     }
     if (out.source == Source::inline_guest) within(object.what(), [&] { measure::check(out.guest); });
     if (object.has("acpi_reference")) out.acpi_reference = path_at(object, "acpi_reference");
