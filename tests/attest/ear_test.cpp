@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verdicts as attestation results. The JWT that must be read was made by tests/fixtures/make_owner_vectors.py; tests/owner/ear_test.py reads ours
+// Verdicts as attestation results. The JWT that must be read was made by tests/fixtures/make_owner_vectors.py; tests/owner/owner_test.py reads ours
 // with Python's `cryptography`.
 #include "attest/ear.hpp"
 #include "attest/sign_jws.hpp"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hosts' end of a load on sev-owner, and OpenSSL's raw rates to hold it against; owner_load.py starts the owner and judges the numbers. Each mode
 // prints one JSON object.
-//   raw THREADS SECONDS                     time of one P-384 verification, signature, ECDH, key generation, and RSA-2048 verification, on that many
-//   threads at once load PORT CERTIFICATES THREADS SECONDS  whole launches, one after the other on each thread: session, measurement, verdict, packet
-//   pace PORT CERTIFICATES THREADS RATE N   N whole launches begun at a steady rate; answers' times
-//   open PORT CERTIFICATES THREADS N        N sessions that nobody finishes
+//   raw THREADS CALLS                       processor time of one P-384 verification, signature, ECDH, key generation, and RSA-2048 verification, on
+//   that many threads at once load PORT CERTIFICATES THREADS SECONDS  whole launches, one after the other on each thread: session, measurement,
+//   verdict, packet pace PORT CERTIFICATES THREADS RATE N   N whole launches begun at a steady rate; answers' times open PORT CERTIFICATES THREADS N
+//   N sessions that nobody finishes
 #include <atomic>
 #include <cmath>
 #include <mutex>
@@ -143,23 +143,31 @@ struct Host {
     }
 };
 
-/// Mean seconds of one call, on so many threads at once, for a while.
+double thread_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Mean processor seconds of one call, on so many threads at once: waiting for a busy processor does not count.
 template <class Make>
-double raw_seconds(unsigned threads, double seconds, Make&& make) {
-    std::atomic<std::uint64_t> calls{0};
-    const auto begin = Clock::now();
-    on_threads(threads, [&](unsigned) {
-        const auto call = make();
-        std::uint64_t own = 0;
-        while (seconds_since(begin) < seconds) call(), ++own;
-        calls += own;
+double raw_seconds(unsigned threads, unsigned calls, Make&& make) {
+    std::vector<decltype(make())> bodies;
+    for (unsigned i = 0; i < threads; ++i) bodies.push_back(make());
+    std::vector<double> took(threads);
+    on_threads(threads, [&](unsigned thread) {
+        const double begin = thread_seconds();
+        for (unsigned i = 0; i < calls; ++i) bodies[thread]();
+        took[thread] = (thread_seconds() - begin) / calls;
     });
-    return seconds_since(begin) * threads / static_cast<double>(calls);
+    double sum = 0;
+    for (const double one : took) sum += one;
+    return sum / threads;
 }
 
 EVP_PKEY* key_of(const char* kind) { return must(std::string_view{kind} == "RSA" ? EVP_RSA_gen(2048) : EVP_EC_gen("P-384")); }
 
-int raw(unsigned threads, double seconds) {
+int raw(unsigned threads, unsigned calls) {
     const Bytes digest(48, 7), rsa_digest(32, 7);
     const auto signing = [&] {
         return [key = key_of("EC"), &digest] {
@@ -170,7 +178,7 @@ int raw(unsigned threads, double seconds) {
             must(EVP_PKEY_sign(context.get(), signature.data(), &length, digest.data(), digest.size()));
         };
     };
-    const auto verifying = [&](const char* kind, const Bytes& what) {
+    const auto verifying = [](const char* kind, const Bytes& what) {
         return [kind, &what] {
             EVP_PKEY* key = key_of(kind);
             const Openssl<EVP_PKEY_CTX> signer{must(EVP_PKEY_CTX_new(key, nullptr))};
@@ -197,13 +205,12 @@ int raw(unsigned threads, double seconds) {
         };
     };
     const auto generating = [] { return [] { const Openssl<EVP_PKEY> key{key_of("EC")}; }; };
-    const double each = seconds / 5;
     json::Value out;
-    out["verify"] = raw_seconds(threads, each, verifying("EC", digest));
-    out["sign"] = raw_seconds(threads, each, signing);
-    out["ecdh"] = raw_seconds(threads, each, agreeing);
-    out["generate"] = raw_seconds(threads, each, generating);
-    out["rsa_verify"] = raw_seconds(threads, each, verifying("RSA", rsa_digest));
+    out["verify"] = raw_seconds(threads, calls, verifying("EC", digest));
+    out["sign"] = raw_seconds(threads, calls, signing);
+    out["ecdh"] = raw_seconds(threads, calls, agreeing);
+    out["generate"] = raw_seconds(threads, calls, generating);
+    out["rsa_verify"] = raw_seconds(threads, calls, verifying("RSA", rsa_digest));
     fmt::print("{}\n", out.dump());
     return 0;
 }
@@ -274,7 +281,7 @@ int main(int argc, char** argv) {
         const std::vector<std::string> words{argv + 1, argv + argc};
         const auto number = [&](std::size_t i) { return static_cast<unsigned>(std::stoul(words.at(i))); };
         const std::string mode = words.at(0);
-        if (mode == "raw") return raw(number(1), std::stod(words.at(2)));
+        if (mode == "raw") return raw(number(1), number(2));
         if (mode == "load") return load(words.at(1), words.at(2), number(3), std::stod(words.at(4)));
         if (mode == "pace") return pace(words.at(1), words.at(2), number(3), std::stod(words.at(4)), number(5));
         if (mode == "open") return open(words.at(1), words.at(2), number(3), number(4));
