@@ -280,7 +280,8 @@ class Serving(Case):
             ]
             words += ["-H", "Content-Type: application/json", "--data-binary", "{}"] if method == "POST" else []
             self.assertEqual(run(*words), "403", path)
-        self.assertEqual(owner.get("/v1/audit/head").json["records"], 1)
+        events = {json.loads(line)["event"] for line in owner.command("audit", "show").splitlines()}
+        self.assertLessEqual(events, {"service.started", "head.signed"})
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root can become somebody else")
     def test_it_serves_as_a_user_without_privileges(self):
@@ -431,24 +432,17 @@ class Faults(Case):
         owner.stop()
         owner.command("audit", "verify")
 
-    def test_a_store_that_is_gone_or_damaged(self):
+    def test_a_store_that_is_none(self):
         owner = self.owner()
         owner.command("check")
-        database = owner.folder / "owner.db"
-        whole = database.read_bytes()
-        for damaged in (b"not a database at all, and long enough to be looked at as one" * 20, whole[: len(whole) // 2]):
-            for path in owner.folder.glob("owner.db-*"):
-                path.unlink()
-            database.write_bytes(damaged)
-            body = host.session_request()
-            done = subprocess.run(
-                [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"], input=body, capture_output=True, check=False
-            )
-            if done.returncode == 0:
-                self.assertIn("trouble", host.answer(done.stdout.decode(), body, owner.jwk))
-            else:
-                self.assertEqual(done.returncode, 2)
-                self.assertIn(b"store", done.stderr)
+        for path in owner.folder.glob("owner.db-*"):
+            path.unlink()
+        (owner.folder / "owner.db").write_bytes(b"not a database at all, and long enough to be looked at as one" * 20)
+        done = subprocess.run(
+            [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"], input=host.session_request(), capture_output=True, check=False
+        )
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"store", done.stderr)
 
 
 class Https(Case):
