@@ -5,9 +5,10 @@
 #   relay      xen-sev-relay       carries an exchange to an owner, and fetches AMD's certificates: the only one with libcurl
 #   owner      xen-sev-owner       the guest owner's service
 #   tools      xen-sev-tools       sevctl and sev-emulator, documents and schemas: needed by host and owner
+#   machine    xen-sev-machine     the virtual SEV machine: scripts and patches, from which sev-emulator machine builds one
 #   qubes-dom0 xen-sev-qubes-dom0  the extension of qubesd, its policy, and qvm-sev. An rpm only: Qubes' dom0 is Fedora
 #   qubes-vm   xen-sev-qubes       the qrexec service of relay and vault qubes
-set(SEV_PACKAGES host relay owner tools qubes-dom0 qubes-vm)
+set(SEV_PACKAGES host relay owner tools machine qubes-dom0 qubes-vm)
 
 # sev_package(COMPONENT): what this folder and those below it install from now on goes there.
 macro(sev_package component)
