@@ -111,7 +111,7 @@ def add_kernel(root, work):
 
 
 def add_files(root):
-    for name in ("lab", "share", GUESTS):
+    for name in ("lab", "share", GUESTS, "var/log/libvirt/qemu", "var/lib/libvirt/qemu", "var/cache/libvirt/qemu"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "etc/hostname").write_text("sev\n")
     for path, text in (("sbin/machine-init", INIT), ("usr/sbin/machine-libvirtd", LIBVIRTD)):
@@ -120,7 +120,7 @@ def add_files(root):
     # libvirt's QEMU driver wants its user to exist; guests run as root, as /dev/sev is root's
     run(["chroot", root, "useradd", "--system", "--user-group", "libvirt-qemu"])
     (root / "etc/libvirt").mkdir(exist_ok=True)
-    (root / "etc/libvirt/qemu.conf").write_text('user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\nnamespaces = []\ncgroup_controllers = []\n')
+    (root / "etc/libvirt/qemu.conf").write_text('user = "root"\ngroup = "root"\nsecurity_driver = "none"\nremember_owner = 0\nstdio_handler = "file"\nnamespaces = []\ncgroup_controllers = []\n')
 
 
 def make(result):
