@@ -14,6 +14,8 @@ constexpr std::uint32_t sweep_limit = 4096; // handles that are looked at for co
 
 /// DEACTIVATE and DECOMMISSION of what may be gone already. Throws when the PSP refuses or does not answer.
 void take_apart(psp::Firmware& firmware, psp::GuestHandle handle) {
+    // a platform without guests allows neither command: whoever shut it down took the context with it
+    if (psp::run(firmware, psp::GetPlatformStatus{}).guest_count == 0) return;
     const auto deactivated = psp::attempt(firmware, psp::Deactivate{.guest = handle}).status;
     if (deactivated != psp::Status::success && deactivated != psp::Status::inactive && deactivated != psp::Status::invalid_guest)
         throw psp::refusal(psp::Deactivate::name, deactivated);
