@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/guest_launch.hpp"
 
+#include <chrono>
+
 #include <fmt/format.h>
 
 namespace sev::launch {
@@ -49,8 +51,11 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
         gate(psp::Activate::name);
     });
     observer({.step = "ACTIVATE", .detail = fmt::format("ASID {}", psp::raw(started.asid())), .handle = started.handle(), .asid = started.asid()});
+    const auto loading_since = std::chrono::steady_clock::now();
+    std::uint64_t loaded_bytes = 0;
     for (std::size_t i = 0; i < guest.parts().size(); ++i) {
         const GuestPart& part = guest.parts()[i];
+        loaded_bytes += part.length_bytes;
         gate(psp::LaunchUpdateData::name);
         started.update_data(guest, part.gpa, part.length_bytes);
         observer({"LAUNCH_UPDATE_DATA",
@@ -59,9 +64,12 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
     if (es) gate(psp::LaunchUpdateVmsa::name);
     for (const psp::SystemAddress page : guest.vmsas()) started.update_vmsa(page);
     if (es) observer({"LAUNCH_UPDATE_VMSA", fmt::format("{} vCPUs", guest.vmsas().size())});
+    const std::chrono::duration<double> loading = std::chrono::steady_clock::now() - loading_since;
     gate(psp::LaunchMeasure::name);
     measured_.emplace(std::move(started).measure());
-    observer({"LAUNCH_MEASURE", fmt::format("measurement {}…", hex(measured_->measurement().measure).substr(0, 16))});
+    const double mebibytes = static_cast<double>(loaded_bytes) / (1 << 20);
+    observer({"LAUNCH_MEASURE", fmt::format("measurement {}…; {:.1f} MiB loaded, {:.0f} MiB/s", hex(measured_->measurement().measure).substr(0, 16),
+                                            mebibytes, loading.count() > 0 ? mebibytes / loading.count() : 0.0)});
     if (kind == EvidenceKind::report) {
         gate(psp::Attestation::name);
         evidence_.proof = measured_->report(offer.report_nonce);

@@ -62,7 +62,7 @@ Answer launch_by_daemon(const Arguments& given, Console& console) {
         return Answer::yes;
     }
     if (!console.json()) {
-        console.print(fmt::format("launch {} \"{}\"\n", id, name));
+        console.print(wrapped(fmt::format("launch {} ", id), fmt::format("\"{}\"", name), 4));
         return follow(daemon, id, timeout, console, given.has("--verbose") ? attest::Detail::all : attest::Detail::failures);
     }
     const json::Value ended = settled(daemon, id, timeout);

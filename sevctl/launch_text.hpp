@@ -25,7 +25,4 @@ Answer follow(const Service& daemon, std::uint64_t id, std::chrono::milliseconds
 /// Waits likewise, and says nothing.
 json::Value settled(const Service& daemon, std::uint64_t id, std::chrono::milliseconds timeout);
 
-/// For a query's value.
-std::string percent_encoded(std::string_view text);
-
 } // namespace sev::cli

@@ -42,12 +42,14 @@ std::string target_of(const Arguments& given) { return fmt::format("/v1/launches
 }
 
 Answer list(const Arguments& given, Console& console) {
-    std::string target = fmt::format("/v1/launches?limit={}", given.number_if("--limit", 1, 1000).value_or(50));
-    if (const auto name = given.text_if("--name")) target += "&name=" + percent_encoded(*name);
-    const auto answer = Service::daemon(given).get(target);
+    const std::uint64_t limit = given.number_if("--limit", 1, 1000).value_or(50);
+    const auto name = given.text_if("--name");
+    const auto answer = Service::daemon(given).get(fmt::format("/v1/launches?limit={}", name ? 1000 : limit));
     if (!answer) throw Error{Fault::network, "sevd: has no list of launches"};
     json::Object object{*answer, "sevd's answer"};
-    const json::Value& launches = object.array("launches", 1000);
+    json::Value launches = json::Value::array();
+    for (const json::Value& launch : object.array("launches", 1000))
+        if (launches.size() < limit && (!name || launch.value("name", "") == *name)) launches.push_back(launch);
     if (console.json()) {
         json::Value out = result_of(given);
         out["launches"] = launches;

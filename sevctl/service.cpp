@@ -47,19 +47,28 @@ std::string wrapped(std::string_view first_indent, std::string_view text, std::s
     std::string_view left = clean;
     std::string out, line{first_indent};
     bool fresh = true;
+    const auto end_line = [&] {
+        out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+        line.assign(indent, ' ');
+        fresh = true;
+    };
     while (!left.empty()) {
-        const std::string_view word = left.substr(0, left.find(' '));
+        std::string_view word = left.substr(0, left.find(' '));
         left.remove_prefix(std::min(word.size() + 1, left.size()));
-        if (!fresh && line.size() + 1 + word.size() > columns) {
-            out += line + "\n";
-            line.assign(indent, ' ');
-            fresh = true;
-        }
+        if (!fresh && line.size() + 1 + word.size() > columns) end_line();
         if (!fresh) line += ' ';
+        // a word longer than a line has no space to be broken at
+        while (word.size() > columns - line.size() && columns > line.size()) {
+            const std::size_t fits = columns - line.size();
+            line += word.substr(0, fits);
+            word.remove_prefix(fits);
+            end_line();
+        }
         line += word;
         fresh = false;
     }
-    return out + line + "\n";
+    end_line();
+    return out;
 }
 
 } // namespace sev::cli

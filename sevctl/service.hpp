@@ -30,7 +30,7 @@ private:
     client::UnixClient client_;
 };
 
-/// Text in lines of at most `columns`, broken at spaces, all but the first indented; a word that is longer stands alone. Made printable.
+/// Text in lines of at most `columns`, broken at spaces (a longer word anywhere), all but the first indented. Made printable.
 std::string wrapped(std::string_view first_indent, std::string_view text, std::size_t indent, std::size_t columns = 80);
 
 } // namespace sev::cli
