@@ -73,7 +73,7 @@ def folder_of_this_run():
 def stage(source, folder):
     """The project's programs and modules, without debug information, to be copied to the machine's own disk."""
     for path in sorted(pathlib.Path(source).iterdir()):
-        if path.name.startswith(("sev", "libsev", "xen-sev")) and path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
+        if path.name.startswith(("sev", "libsev", "xen-sev", "libxen-sev")) and path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
             run(["strip", "--strip-debug", "-o", folder / path.name, path])
 
 
