@@ -19,8 +19,8 @@ public:
         std::shared_ptr<ForeignMemory> memory;
         psp::PageSource& pages;
     };
-    /// Captures the domain and holds it against the prediction. Throws Error{Fault::malformed} "domain 7 is not what its configuration says: …" with
-    /// every difference, Error{Fault::system} when it cannot be looked at; the domain is destroyed then.
+    /// Captures the domain and holds it against the prediction. Throws Error{Fault::malformed} "domain 7 is not what its configuration says: …"
+    /// with every difference, Error{Fault::system} when it cannot be looked at; the domain is destroyed then.
     explicit DomainGuest(Parts parts);
     ~DomainGuest() override;
 

@@ -118,7 +118,8 @@ void Prepared::set_build(measure::XenBuild build) {
 }
 
 attest::GuestKind Prepared::kind() const noexcept {
-    return config_.type == XenGuestType::pvh ? attest::GuestKind::xen_pvh : attest::GuestKind::xen_hvm;
+    if (config_.type == XenGuestType::hvm) return attest::GuestKind::xen_hvm;
+    return image_.kernel_is_firmware ? attest::GuestKind::ovmf_pvh : attest::GuestKind::xen_pvh;
 }
 
 } // namespace sev::launch::xen

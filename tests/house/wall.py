@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "attest/owner/program": ["base", "base/service", "console", "psp", "ovmf-measure", "attest", "attest/owner", "attest/protocol"],
     "attest": ["base", "psp", "ovmf-measure", "attest/protocol"],
     "launch": ["base", "psp", "ovmf-measure", "attest/protocol"],
+    "libxl-hooks": ["base", "base/client"],  # a guest in another house: it asks sevd, and decides nothing
     "launch/xen": ["base", "psp", "ovmf-measure", "attest/protocol", "launch"],
     "launch/xen/keeper": ["base"],  # alone with libxl, and with nothing else
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages

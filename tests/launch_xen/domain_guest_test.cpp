@@ -220,7 +220,8 @@ TEST_CASE("Xen guest: no reference of these vCPUs, two that differ, a relative p
 TEST_CASE("ACPI reference: taken from a paused PVH guest without a prediction") {
     FakeHost host;
     host.domain->config =
-        R"({"c_info": {"type": "pvh", "name": "a"}, "b_info": {"max_vcpus": 2, "avail_vcpus": [0, 1], "max_memkb": 262144, "target_memkb": 262144, "kernel": "/k", "type.pvh": {}}})";
+        R"({"c_info": {"type": "pvh", "name": "a"}, "b_info": {"max_vcpus": 2, "avail_vcpus": [0, 1],
+"max_memkb": 262144, "target_memkb": 262144, "kernel": "/k", "type.pvh": {}}})";
     test::FakeDomain domain{host.domain};
     const json::Value known = json::parse(read_text(test::fixture("xen/acpi-2-2.json"), 1U << 20), "acpi");
     const auto want = measure::AcpiReference::from_json(known, "acpi");

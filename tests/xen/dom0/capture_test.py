@@ -6,7 +6,7 @@ import json
 import unittest
 
 import foreign
-from dom0 import GUEST_UP, GUESTS, KERNEL_CLOUD, KERNEL_GENERIC, SEVCTL, Case, Guest, newc, run
+from dom0 import GUEST_UP, GUESTS, KERNEL_GENERIC, SEVCTL, Case, Guest, newc, run
 
 HVMLOADER = "/usr/lib/xen-4.17/boot/hvmloader"
 FIRMWARE = {"seabios": "/usr/share/seabios/bios-256k.bin", "ovmf": "/usr/share/ovmf/OVMF.fd"}
@@ -42,7 +42,8 @@ class Matrix(CaptureCase):
         for vcpus in (1, 2, 4):
             self.reference_for(vcpus)
         cpio = newc({"init": (b"#!/bin/sh\n", 0o100755), "big": bytes(range(256)) * 64})
-        files = {"plain": cpio, "gzip": gzip.compress(cpio, mtime=0), "members": gzip.compress(cpio[:5000], mtime=0) + gzip.compress(cpio[5000:], mtime=0), "slot": bytes(8192) + gzip.compress(cpio, mtime=0)}
+        files = {"plain": cpio, "gzip": gzip.compress(cpio, mtime=0), "slot": bytes(8192) + gzip.compress(cpio, mtime=0),
+                 "members": gzip.compress(cpio[:5000], mtime=0) + gzip.compress(cpio[5000:], mtime=0)}
         for name, content in files.items():
             (self.dir / name).write_bytes(content)
         cases = [dict(vcpus=1, memory=128, ramdisk=None, extra=None),
@@ -61,7 +62,8 @@ class Matrix(CaptureCase):
         self.sevctl("slot", "smbios", "--length", "500", "-o", self.dir / "smbios")
         for number, (bios, smbios) in enumerate([("seabios", None), ("ovmf", None), ("seabios", self.dir / "smbios"), ("ovmf", self.dir / "smbios")]):
             with self.subTest(bios=bios, smbios=bool(smbios)):
-                captured = self.same(Guest(self, f"hvm-{number}", type="hvm", memory=128, vcpus=1 + number % 2, bios=bios, kernel=None, extra=None, smbios_firmware=smbios),
+                captured = self.same(Guest(self, f"hvm-{number}", type="hvm", memory=128, vcpus=1 + number % 2, bios=bios, kernel=None, extra=None,
+                                           smbios_firmware=smbios),
                                      "--hvmloader", HVMLOADER, "--firmware", FIRMWARE[bios])
                 self.assertEqual(len(captured["slots"]), 1 if smbios else 0)
 
@@ -75,7 +77,8 @@ class Tampering(CaptureCase):
         domid = guest.create()
         regions = {region["label"]: region for region in self.captured(domid)["regions"]}
         at = {label: int(region["gpa"], 16) for label, region in regions.items()}
-        cases = {"kernel": (at["kernel"] + 0x1234, "kernel: page 1 "), "slot": (at["ramdisk"] + 9, "ramdisk: page 0 "), "ramdisk": (at["ramdisk"] + 4096, "ramdisk: page 1 "),
+        cases = {"kernel": (at["kernel"] + 0x1234, "kernel: page 1 "), "slot": (at["ramdisk"] + 9, "ramdisk: page 0 "),
+                 "ramdisk": (at["ramdisk"] + 4096, "ramdisk: page 1 "),
                  "command line": (at["start_info"] + 56, 'command line is "#onsole=hvc0 quiet", want "console=hvc0 quiet"'),
                  "ACPI": (at["acpi_tables"] + 0x300, "acpi_tables: page 0 "), "RSDP": (at["acpi_rsdp"], "acpi_rsdp: page 0 ")}
         for name, (gpa, says) in cases.items():

@@ -10,14 +10,16 @@ READ, WRITE = 1, 2
 _memory = ctypes.CDLL("libxenforeignmemory.so.1", use_errno=True)
 _memory.xenforeignmemory_open.restype = ctypes.c_void_p
 _memory.xenforeignmemory_map.restype = ctypes.c_void_p
-_memory.xenforeignmemory_map.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_size_t, ctypes.POINTER(ctypes.c_ulong), ctypes.POINTER(ctypes.c_int)]
+_memory.xenforeignmemory_map.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_size_t,
+                                         ctypes.POINTER(ctypes.c_ulong), ctypes.POINTER(ctypes.c_int)]
 _memory.xenforeignmemory_unmap.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _handle = _memory.xenforeignmemory_open(None, 0)
 _control = ctypes.CDLL("libxenctrl.so.4.17", use_errno=True)
 _control.xc_interface_open.restype = ctypes.c_void_p
 _control.xc_interface_open.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint]
 _control.xc_domain_setmaxmem.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64]
-_control.xc_domain_populate_physmap_exact.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_ulong, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_ulong)]
+_control.xc_domain_populate_physmap_exact.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_ulong, ctypes.c_uint, ctypes.c_uint,
+                                                      ctypes.POINTER(ctypes.c_ulong)]
 _control.xc_domain_hvm_getcontext.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32]
 _control.xc_domain_hvm_setcontext.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32]
 
@@ -54,8 +56,8 @@ def add_page(domid, gfn, memory_kib):
     """One page more than the domain was built with."""
     control = _control.xc_interface_open(None, None, 0)
     frame = ctypes.c_ulong(gfn)
-    failed = _control.xc_domain_setmaxmem(control, domid, memory_kib + 4096) or _control.xc_domain_populate_physmap_exact(control, domid, 1, 0, 0, ctypes.byref(frame))
-    if failed:
+    failed = _control.xc_domain_setmaxmem(control, domid, memory_kib + 4096)
+    if failed or _control.xc_domain_populate_physmap_exact(control, domid, 1, 0, 0, ctypes.byref(frame)):
         raise OSError(ctypes.get_errno(), f"domain {domid}: page {gfn:#x}")
 
 

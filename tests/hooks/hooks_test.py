@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The C library by its example in C, against a sevd that answers anything; xl-sev and libvirt's hook against programs that note how they were
+called."""
+import asyncio
+import ctypes
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/qubes"))
+from fake_sevd import FakeSevd  # noqa: E402
+
+EXAMPLE, LIBRARY = pathlib.Path(os.environ["SEV_LAUNCH_DOMAIN"]), pathlib.Path(os.environ["SEV_HOOKS_LIBRARY"])
+RUNNING = {"state": "running", "level": 1, "emulated": True, "reason": "attested"}
+REFUSED = {"state": "refused", "level": 1, "emulated": True, "reason": "not trusted: 1 of 20 checks failed"}
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="xen-sev-hooks-"))
+        self.addCleanup(shutil.rmtree, self.dir)
+
+
+class Library(Folder):
+    def example(self, verdict, domid="7"):
+        async def work():
+            async with FakeSevd(self.dir / "sock") as sevd:
+                if verdict is not None:
+                    sevd.verdicts["example"] = verdict
+                child = await asyncio.create_subprocess_exec(EXAMPLE, self.dir / "sock", domid, "vault", "web",
+                                                             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+                out, err = await asyncio.wait_for(child.communicate(), 60)
+                self.assertEqual(err, b"")
+                return child.returncode, out.decode(), sevd.requests
+        return asyncio.run(work())
+
+    def test_yes_and_no_and_trouble(self):
+        status, out, requests = self.example(RUNNING)
+        self.assertEqual((status, out), (0, "sevd: level L1, emulated PSP\nattested: running: attested\n"))
+        asked = {"name": "example", "owner": "vault", "policy": "web", "guest": {"kind": "xen", "domid": 7}, "evidence": "measurement"}
+        self.assertEqual(requests[1], ("POST", "/v1/launches", asked))
+        self.assertEqual(self.example(REFUSED)[:2], (1, "sevd: level L1, emulated PSP\nnot trusted: refused: not trusted: 1 of 20 checks failed\n"))
+        for state in ("failed", "cancelled", "destroyed"):
+            self.assertEqual(self.example({**REFUSED, "state": state})[0], 2)
+        status, out, _ = self.example(None)
+        self.assertEqual(status, 2)
+        self.assertEqual(out, "sevd: level L1, emulated PSP\nsevd failed or did not answer: -: sevd: status 422\n")
+        self.assertEqual(self.example({"state": "running"})[0], 2)  # without a level it is no launch
+        self.assertEqual(self.example({**RUNNING, "reason": "a\x1b[31mred\nline"})[1].count("\n"), 2)
+        self.assertEqual(self.example(RUNNING, domid="0")[0], 2)
+
+    def test_nobody_there(self):
+        done = subprocess.run([EXAMPLE, self.dir / "none", "7", "vault", "web"], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("sevd failed or did not answer", done.stdout)
+
+    def test_bad_requests_are_refused_without_a_question(self):
+        class Request(ctypes.Structure):
+            _fields_ = [*((name, ctypes.c_char_p) for name in ("socket", "name", "owner", "policy", "xl_cfg")),
+                        ("domid", ctypes.c_uint32), ("timeout_s", ctypes.c_uint32)]
+
+        class Result(ctypes.Structure):
+            _fields_ = [("id", ctypes.c_uint64), ("level", ctypes.c_uint32), ("emulated", ctypes.c_int), ("state", ctypes.c_char_p),
+                        ("reason", ctypes.c_char_p)]
+
+        library = ctypes.CDLL(str(LIBRARY))
+        library.sev_code_text.restype = ctypes.c_char_p
+        good = {"socket": b"/nowhere/sock", "name": b"n", "owner": b"o", "policy": b"p", "domid": 7, "timeout_s": 5}
+        for change in ({"name": None}, {"owner": b""}, {"policy": None}, {"domid": 0}, {"xl_cfg": b"/x.cfg"}, {"domid": 0, "xl_cfg": b"x.cfg"},
+                       {"domid": 0x7FF0}, {"timeout_s": 0}, {"timeout_s": 10**6}):
+            request, result = Request(**{**good, **change}), Result()
+            self.assertEqual(library.sev_launch(ctypes.byref(request), ctypes.byref(result)), -1, change)
+            self.assertTrue(result.reason.startswith(b"request: "), change)
+            library.sev_result_dispose(ctypes.byref(result))
+        self.assertEqual(library.sev_launch(None, None), -1)
+        self.assertEqual(library.sev_launch(ctypes.byref(Request(**good)), ctypes.byref(Result())), -2)
+        self.assertEqual(library.sev_code_text(99), b"no code of sev_hooks")
+
+    def test_the_header_and_what_is_exported(self):
+        lines = [line for name in ("sev_hooks.h", "examples/launch_domain.c") for line in (ROOT / "libxl-hooks" / name).read_text().splitlines()]
+        self.assertLessEqual(max(map(len, lines)), 75)
+        symbols = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], capture_output=True, text=True, check=True).stdout
+        exported = {line.split()[-1] for line in symbols.splitlines() if " T " in line}
+        self.assertEqual(exported, {"sev_request_init", "sev_request_dispose", "sev_result_init", "sev_result_dispose",
+                                    "sev_launch", "sev_check", "sev_code_text"})
+
+
+class Programs(Folder):
+    def setUp(self):
+        super().setUp()
+        self.calls, self.bin = self.dir / "calls", self.dir / "bin"
+        self.bin.mkdir()
+        self.fake("sevctl", 0)
+        self.fake("xl", 0, "echo 12")
+        self.config = self.dir / "libvirt.json"
+        self.config.write_text(json.dumps({"web": {"owner": "vault", "policy": "shop"}}))
+
+    def fake(self, name, status, more=""):
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\necho {name} \"$@\" >>{self.calls}\n{more}\necho '{name}: error: no' >&2\nexit {status}\n")
+        path.chmod(0o755)
+
+    def run_it(self, program, *words, **options):
+        self.calls.write_text("")
+        environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "XEN_SEV_LIBVIRT": str(self.config)}
+        done = subprocess.run([ROOT / "libxl-hooks" / program, *words], env=environment, capture_output=True, text=True, timeout=60, check=False,
+                              **options)
+        return done.returncode, self.calls.read_text().splitlines(), done.stderr
+
+    def test_xl_sev(self):
+        self.assertEqual(self.run_it("xl/xl-sev", "create", "g.cfg", "--owner", "v")[1], ["sevctl launch --xl-cfg g.cfg --owner v"])
+        self.assertEqual(self.run_it("xl/xl-sev", "unpause", "7", "--owner", "v")[1], ["sevctl launch --domid 7 --owner v"])
+        self.assertEqual(self.run_it("xl/xl-sev", "unpause", "web")[1], ["xl domid web", "sevctl launch --domid 12"])
+        self.assertEqual(self.run_it("xl/xl-sev", "list", "-l")[1], ["xl list -l"])
+        for words in ((), ("create",), ("create", "--owner"), ("unpause",), ("unpause", "-x")):
+            self.assertEqual(self.run_it("xl/xl-sev", *words)[:2], (2, []), words)
+        self.fake("sevctl", 1)
+        self.assertEqual(self.run_it("xl/xl-sev", "create", "g.cfg")[0], 1)
+
+    def hook(self, *words, xml="<domain type='xen' id='7'><name>web</name></domain>"):
+        return self.run_it("libvirt/xen-sev", *words, input=xml)
+
+    def test_libvirt_hook_where_it_is_not_asked(self):
+        for words in (("web", "reconnect", "begin", "-"), ("web", "start", "begin", "-"), ("web", "stopped", "end", "-"),
+                      ("web", "release", "end", "-"), ("web", "migrate", "begin", "-"), (),
+                      ("other", "started", "begin", "-"), ("other", "prepare", "begin", "-")):
+            self.assertEqual(self.hook(*words)[:2], (0, []), words)
+        self.config.unlink()
+        self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (0, []))
+
+    def test_libvirt_hook(self):
+        self.assertEqual(self.hook("web", "prepare", "begin", "-")[:2], (0, ["sevctl launches list --limit 1 --json"]))
+        launch = "sevctl launch --domid 7 --owner vault --policy shop --name web --timeout 290"
+        self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (0, [launch]))
+        self.fake("sevctl", 1)
+        self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl destroy 7"], "xen-sev: web: sevctl: error: no\n"))
+        self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
+        (self.bin / "sevctl").unlink()
+        self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
+
+    def test_libvirt_hook_with_bad_input(self):
+        for xml in ("", "<domain", "<domain type='xen'/>", "<domain id='0'/>", "<domain id='-1'/>", "<domain id='7;reboot'/>",
+                    "<!DOCTYPE d [<!ENTITY e 'x'>]><domain id='7'/>", " " * (5 << 20)):
+            status, calls, said = self.hook("web", "started", "begin", "-", xml=xml)
+            self.assertEqual((status, calls, said.count("\n")), (1, [], 1), xml[:40])
+        for text in ("[]", "{", '{"web": 1}', '{"web": {"owner": "v"}}', '{"web": {"owner": "--fail", "policy": "p"}}',
+                     '{"web": {"owner": "v", "policy": "p", "more": 1}}', " " * (2 << 20)):
+            self.config.write_text(text)
+            self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (1, []), text[:40])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of whole launches in dom0 share: sev-owner, sevd and an emulated PSP of their own, policies for Xen guests, and what a refused guest
+must look like."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ["SEV_PROGRAMS"] = "/opt/xen-sev/bin"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "system"))
+import house  # noqa: E402
+from dom0 import PRODUCT, ROOT, Case, Guest, ramdisk  # noqa: E402
+
+house.PATIENCE = 200
+HVMLOADER, SEABIOS = "/usr/lib/xen-4.17/boot/hvmloader", "/usr/share/seabios/bios-256k.bin"
+STORE = pathlib.Path("/var/lib/xen-sev/references")
+TINY = ROOT / "tests/fixtures/xen/kernel.elf"  # what a PVH kernel must have, and nothing that runs
+SAY = "echo SECRET $(sha256sum </luks-key | cut -d' ' -f1); mode=$(stat -c %a /luks-key); echo MODE $mode; sleep 1; poweroff -f\n"
+
+
+class XenHouse(house.House):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.configuration["xen"] = {"keeper": str(PRODUCT / "xen-sev-keeper")}
+
+    def trusts(self, name, config, *, secrets=True, target=None, **recipe):
+        """The owner's policy `name` is for the guest of this xl.cfg."""
+        secret = {"name": "disk key", "path": str(self.folder / "luks-key"), "when": {"references": ["the guest"]},
+                  **(target or {"file_name": "luks-key"})}
+        self.policy(name, references=[{"name": "the guest", "xen": {"xl_cfg": str(config), **recipe}}], secrets=[secret] if secrets else [])
+
+    def launch_xen(self, *words, policy, **options):
+        return self.sevctl("launch", *words, "--owner", "vault", "--policy", policy, "--json", **options)
+
+
+class LaunchCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.house = None
+
+    def open(self, **options):
+        self.house = XenHouse(**options)
+        self.addCleanup(self.house.close)
+        return self.house
+
+    def reference(self, vcpus=1):
+        """ACPI reference values; taken once."""
+        found = list(STORE.glob(f"xen-acpi-*-{vcpus}-*.json"))
+        if found:
+            return found[0]
+        guest = Guest(self, f"acpi-{vcpus}", memory=128, vcpus=vcpus, kernel=TINY, ramdisk=None)
+        self.sevctl("reference", "capture", "--domid", guest.create())
+        guest.destroy()
+        return self.reference(vcpus)
+
+    def slotted(self, name, script=SAY, pages=1):
+        plain, out = self.dir / f"{name}.plain", self.dir / f"{name}.img"
+        plain.write_bytes(ramdisk(script))
+        self.sevctl("slot", "add", plain, "--pages", pages, "-o", out)
+        return out
+
+    def tiny(self, name, **settings):
+        return Guest(self, name, memory=32, kernel=TINY, ramdisk=None, extra="tiny", **settings)
+
+    def told(self, done, status):
+        self.assertEqual(done.returncode, status, done.stdout.decode() + done.stderr.decode() + self.house.daemon.text())
+        return json.loads(done.stdout) if done.stdout else None
+
+    def never_ran(self, guest, because, done):
+        self.assertNotEqual(done.returncode, 0)
+        text = done.stdout.decode() + done.stderr.decode() + self.house.daemon.text()
+        self.assertIn(because, text)
+        self.assertIsNone(guest.state(), "the domain is still there")
+        self.assertEqual(guest.console(), "")
+
+    def idle(self):
+        """Whether no domain and no keeper is left."""
+        keepers = subprocess.run(["pgrep", "-f", "xen-sev-keeper"], capture_output=True, check=False).stdout
+        return len(self.xl("list").stdout.splitlines()) == 2 and not keepers
