@@ -13,7 +13,10 @@ namespace {
 
 /// What the guest is, for sevd, which runs elsewhere: paths are absolute.
 json::Value guest_of(const Arguments& given) {
-    const auto absolute = [&](std::string_view option) { return std::filesystem::absolute(given.text(option)).lexically_normal().string(); };
+    const auto absolute = [&](std::string_view option) {
+        static_cast<void>(open_regular(given.text(option))); // what is wrong with the file is said here, by its own name
+        return std::filesystem::absolute(given.text(option)).lexically_normal().string();
+    };
     if (given.has("--image")) return {{"kind", "image"}, {"layout", absolute("--image")}};
     if (given.has("--xl-cfg")) return {{"kind", "xen"}, {"xl_cfg", absolute("--xl-cfg")}};
     return {{"kind", "xen"}, {"domid", given.number("--domid", 1, 0x7FEF)}}; // domain 0 is the host; 0x7FF0 and above are Xen's own
@@ -27,7 +30,8 @@ json::Value result(const Arguments& given, const json::Value& launch) {
     out["emulated"] = launch_is_emulated(launch);
     out["steps"] = json::Value::array({{{"side", "host"}, {"step", "accepted"}, {"detail", ""}}});
     if (launch.contains("steps"))
-        for (const json::Value& step : launch.at("steps")) out["steps"].push_back({{"side", "host"}, {"step", step.at("step")}, {"detail", step.at("detail")}});
+        for (const json::Value& step : launch.at("steps"))
+            out["steps"].push_back({{"side", "host"}, {"step", step.at("step")}, {"detail", step.at("detail")}});
     if (launch.contains("verdict")) {
         const json::Value& verdict = launch.at("verdict");
         if (verdict.contains("platform_checks")) out["platform_checks"] = verdict.at("platform_checks");

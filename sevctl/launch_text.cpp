@@ -47,14 +47,17 @@ std::string verdict_text(const json::Value& verdict, attest::Detail detail) {
         for (const json::Value& check : verdict.at("platform_checks")) {
             json::Object object{check, "check"};
             const bool passed = object.boolean("passed");
-            out += wrapped(fmt::format("  {} ", passed ? "pass" : "FAIL"), fmt::format("{}: {}", object.string("check"), object.string("detail")), 7, columns);
+            out += wrapped(fmt::format("  {} ", passed ? "pass" : "FAIL"), fmt::format("{}: {}", object.string("check"), object.string("detail")), 7,
+                           columns);
         }
         return out;
     }
     return attest::render(attest::Verdict::from_json(verdict, "verdict"), columns, detail);
 }
 
-std::string level_word(const json::Value& launch) { return fmt::format("L{}{}", needed_number(launch, "level"), launch_is_emulated(launch) ? " emulated" : ""); }
+std::string level_word(const json::Value& launch) {
+    return fmt::format("L{}{}", needed_number(launch, "level"), launch_is_emulated(launch) ? " emulated" : "");
+}
 
 } // namespace
 
@@ -100,7 +103,8 @@ std::optional<std::string> event_line(const client::Event& event) {
 namespace {
 
 /// Hands every event of this launch to `take` until the launch runs or has ended; then what sevd says of it.
-json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::milliseconds timeout, const std::function<void(const json::Value&)>& take) {
+json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::milliseconds timeout,
+                          const std::function<void(const json::Value&)>& take) {
     const std::string target = fmt::format("/v1/launches/{}", id);
     const auto end = std::chrono::steady_clock::now() + timeout;
     std::uint64_t last_id = 0; // from the beginning of what sevd still remembers, so that no step before our first question is missed
@@ -114,13 +118,15 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
     };
     for (;;) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-        if (left > std::chrono::milliseconds{0}) daemon.client().listen({.target = "/v1/events", .headers = {{"Last-Event-ID", std::to_string(last_id)}}}, left, hear);
+        if (left > std::chrono::milliseconds{0})
+            daemon.client().listen({.target = "/v1/events", .headers = {{"Last-Event-ID", std::to_string(last_id)}}}, left, hear);
         // What the events said is for eyes. The answer is what sevd says of the launch now.
         auto launch = daemon.get(target);
         if (!launch) throw Error{Fault::network, fmt::format("sevd does not know launch {} any more", id)};
         if (launch_state(*launch) == "running" || launch_has_ended(*launch)) return *std::move(launch);
         if (std::chrono::steady_clock::now() >= end)
-            throw Error{Fault::network, fmt::format("launch {} is {}, and the time to wait for it is over", id, launch_state(*launch)), fmt::format("sevctl launches watch {}", id)};
+            throw Error{Fault::network, fmt::format("launch {} is {}, and the time to wait for it is over", id, launch_state(*launch)),
+                        fmt::format("sevctl launches watch {}", id)};
         std::this_thread::sleep_for(std::chrono::milliseconds{200}); // sevd was started anew, or we were too slow for it
     }
 }

@@ -20,7 +20,8 @@ std::string launch_text(const json::Value& launch);
 /// One event of /v1/events for eyes, or nullopt when it says nothing of a launch.
 std::optional<std::string> event_line(const client::Event& event);
 
-/// Prints a launch's steps as they come, until it runs or has ended or the time is over; then its verdict. Throws Error{Fault::network} when the time is over.
+/// Prints a launch's steps as they come, until it runs or has ended or the time is over; then its verdict. Throws Error{Fault::network} when the time
+/// is over.
 Answer follow(const Service& daemon, std::uint64_t id, std::chrono::milliseconds timeout, Console& console, attest::Detail detail);
 /// Waits likewise, and says nothing.
 json::Value settled(const Service& daemon, std::uint64_t id, std::chrono::milliseconds timeout);

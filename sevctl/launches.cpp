@@ -31,7 +31,8 @@ constexpr std::array cancel_arguments{
 };
 constexpr std::array watch_arguments{
     Argument{.name = "ID", .metavar = "ID", .help = "Follow this launch alone, until it runs or has ended."},
-    Argument{.name = "--timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "Stop listening after this long, from 0.1 to 86400. Default: 86400."},
+    Argument{
+        .name = "--timeout", .kind = Kind::real, .metavar = "SECONDS", .help = "Stop listening after this long, from 0.1 to 86400. Default: 86400."},
     daemon_socket_option,
 };
 
@@ -83,7 +84,8 @@ Answer cancel(const Arguments& given, Console& console) {
         console.complain(fmt::format("launch {} has ended already: {}", given.text("ID"), state), "");
         return Answer::no;
     }
-    confirm(given, console, fmt::format("launch {} ({}) is {}; it is ended, and a guest that runs loses its memory", given.text("ID"), launch_name(*launch), state));
+    confirm(given, console,
+            fmt::format("launch {} ({}) is {}; it is ended, and a guest that runs loses its memory", given.text("ID"), launch_name(*launch), state));
     const auto answer = daemon.remove(target_of(given));
     if (!answer) no_such(given);
     if (console.json()) {
@@ -116,7 +118,8 @@ Answer watch(const Arguments& given, Console& console) {
 const Command launches_list_command{
     .name = "launches list",
     .summary = "list what sevd is launching, runs, refused and ended",
-    .text = "One line a launch, the newest first: number, state, protection level, name, and the reason of its state. Levels below L3 have no memory encryption.",
+    .text = "One line a launch, the newest first: number, state, protection level, name, and the reason of its state. Levels below L3 have no memory "
+            "encryption.",
     .example = "sevctl launches list --limit 5",
     .arguments = list_arguments,
     .run = list,

@@ -22,7 +22,8 @@ json::Value Service::read(const client::Answer& answer) const {
         throw Error{Fault::network, fmt::format("{}: {}", name_, problem.detail), problem.hint};
     }
     if (answer.body.empty()) return json::Value::object();
-    if (answer.content_type != "application/json") throw Error{Fault::network, fmt::format("{}: answered with type {}, want application/json", name_, printable(answer.content_type))};
+    if (answer.content_type != "application/json")
+        throw Error{Fault::network, fmt::format("{}: answered with type {}, want application/json", name_, printable(answer.content_type))};
     return json::parse(answer.body, name_ + "'s answer", {.bytes = answer_limit_bytes, .depth = 24});
 }
 
@@ -33,7 +34,8 @@ std::optional<json::Value> Service::get(const std::string& target) const {
 }
 
 json::Value Service::post(const std::string& target, const json::Value& body) const {
-    return read(client_.ask({.method = "POST", .target = target, .content_type = "application/json", .body = body.dump()}, answer_limit_bytes, deadline));
+    return read(
+        client_.ask({.method = "POST", .target = target, .content_type = "application/json", .body = body.dump()}, answer_limit_bytes, deadline));
 }
 
 std::optional<json::Value> Service::remove(const std::string& target) const {

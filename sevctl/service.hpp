@@ -7,7 +7,8 @@
 /// How commands talk to the house's services.
 namespace sev::cli {
 
-inline constexpr Argument daemon_socket_option{.name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where sevd listens. Default: /run/xen-sev/sevd.sock."};
+inline constexpr Argument daemon_socket_option{
+    .name = "--socket", .kind = Kind::path, .metavar = "PATH", .help = "Where sevd listens. Default: /run/xen-sev/sevd.sock."};
 
 /// sevd, or sev-owner, on its Unix socket: JSON in, JSON out. What it answers is read with limits, like everything from outside.
 class Service {
@@ -17,7 +18,8 @@ public:
     /// Of daemon_socket_option.
     static Service daemon(const Arguments& given);
 
-    /// nullopt for 404. Throws Error{Fault::network} that says why for any other status than 2xx, with the service's own words, and as UnixClient::ask.
+    /// nullopt for 404. Throws Error{Fault::network} that says why for any other status than 2xx, with the service's own words, and as
+    /// UnixClient::ask.
     std::optional<json::Value> get(const std::string& target) const;
     json::Value post(const std::string& target, const json::Value& body) const;
     /// nullopt for 404.

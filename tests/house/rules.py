@@ -14,6 +14,11 @@ faults = []
 ROOMS = ["base", "console", "psp", "ovmf-measure", "attest", "launch", "sevctl", "tests"]
 sources = [p for room in ROOMS for p in (root / room).rglob("*") if p.suffix in (".hpp", ".cpp", ".py")]
 
+# C interfaces whose types are other than what they mean: socket addresses, and the databases' texts.
+CASTS = {"attest/owner/sqlite.cpp", "attest/owner/postgresql.cpp", "launch/daemon/owner_channel.cpp"}
+# The service manager speaks through the environment: that is its protocol.
+ENVIRONMENT = {"base/service/systemd.cpp"}
+
 for path in sources:
     text, name = path.read_text(), path.relative_to(root).as_posix()
     if "SPDX-License-Identifier: Apache-2.0" not in "\n".join(text.splitlines()[:3]):
@@ -26,9 +31,9 @@ for path in sources:
     if name.split("/")[0] in ("base", "psp", "ovmf-measure", "attest", "launch") and "/program/" not in name:
         for match in re.finditer(r"\b(std::cout|std::cerr|fmt::print|printf)\b", text):
             faults.append(f"{name}: a library talks by {match.group()}")
-        if re.search(r"\b(getenv|secure_getenv)\b", text):
+        if re.search(r"\b(getenv|secure_getenv)\b", text) and name not in ENVIRONMENT:
             faults.append(f"{name}: reads the environment")
-    if "reinterpret_cast" in text and not re.search(r"^(base|tests)/", name):
+    if "reinterpret_cast" in text and not re.search(r"^(base|tests)/", name) and name not in CASTS:
         faults.append(f"{name}: reinterpret_cast outside base")
 
 COLUMNS, LINES = 150, 400

@@ -51,6 +51,9 @@ class Client(unittest.TestCase):
         return result
 
     def launch(self, *words, layout="guest", policy="web"):
+        if "--name" not in words:
+            type(self).number = getattr(self, "number", 0) + 1
+            words = (*words, "--name", f"guest {self.number}")
         return self.house.sevctl("launch", "--image", self.house.folder / f"{layout}.json", "--owner", "vault", "--policy", policy, *words)
 
     def test_a_launch_is_shown_step_by_step(self):

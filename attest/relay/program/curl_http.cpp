@@ -196,7 +196,7 @@ std::variant<Response, NoAnswer> CurlHttp::post(const std::string& url, ByteView
     set(handle.get(), CURLOPT_HTTPHEADER, headers.get());
     set(handle.get(), CURLOPT_POST, 1L);
     set(handle.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    set(handle.get(), CURLOPT_POSTFIELDS, reinterpret_cast<const char*>(body.data()));
+    set(handle.get(), CURLOPT_POSTFIELDS, as_text(body).data());
     return perform(handle.get(), url, limit_bytes, timeout);
 }
 
