@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the commands of docs/owner.md, docs/xen.md and docs/qubes.md, as they stand there, in a clean Debian root with the packages. What a fence says after `sh` is where its commands
+belong: nothing or `vm`: run; `dom0`: run, with stand-ins for Qubes' own tools; `xen`: wants a Xen, and is run in the lab's dom0. Stand-ins: systemctl starts and stops what the
+units say; qvm-run runs in the same root, which is dom0 and vault at once."""
+import os
+import pathlib
+import re
+import sys
+import unittest
+
+import root
+from root import ROOT, CleanRoot, Trouble
+
+DEBS = {}
+FENCE = re.compile(r"^```sh(?: (\w+))?\n(.*?)^```$", re.S | re.M)
+
+SYSTEMCTL = r"""#!/bin/bash
+# As much of systemctl as the pages use, without a systemd: what units say is read from them.
+set -eu
+start() {
+    unit=/lib/systemd/system/$1.service
+    [ -e "$unit" ] || { echo "no unit $1" >&2; exit 5; }
+    get() { sed -n "s/^$1=//p" "$unit" | head -n 1; }
+    for folder in $(get RuntimeDirectory); do install -d -m "$(get RuntimeDirectoryMode || :)" -o "$(get User || :)" "/run/$folder" 2>/dev/null || install -d "/run/$folder"; done
+    for folder in $(get StateDirectory); do [ -d "/var/lib/$folder" ] || install -d -m 0700 "/var/lib/$folder"; done
+    user=$(get User)
+    [ "$(get LimitMEMLOCK)" != infinity ] || ulimit -l unlimited 2>/dev/null || unlocked=--unlocked-memory # where even root may not
+    # shellcheck disable=SC2046 # a command line
+    runuser -u "${user:-root}" -- $(get ExecStart) ${unlocked:-} >"/tmp/$1.log" 2>&1 &
+    for _ in $(seq 100); do
+        sleep 0.1
+        kill -0 $! 2>/dev/null || { cat "/tmp/$1.log" >&2; exit 1; }
+        case $1 in
+        sevd) [ ! -S /run/xen-sev/sevd.sock ] || exit 0 ;;
+        *) [ ! -S /run/xen-sev-owner/owner.sock ] || exit 0 ;;
+        esac
+    done
+    cat "/tmp/$1.log" >&2
+    exit 1
+}
+case "$*" in
+"restart qubesd") ;;
+"enable --now sev-owner") start sev-owner ;;
+"enable --now sevd.socket sevd") mkdir -p /run/xen-sev; start sevd ;;
+*) echo "systemctl: not in the stand-in: $*" >&2; exit 1 ;;
+esac
+"""
+QVM_RUN = r"""#!/bin/sh
+[ "$1 $2" = "--pass-io sev-vault" ] || exit 1
+exec sh -c "$3"
+"""
+# Qubes' own tools: they say what they were asked
+QUBES_TOOL = r"""#!/bin/sh
+echo "$(basename "$0") $*" >>/tmp/qubes.log
+case "$(basename "$0") $*" in "qvm-prefs work kernel") echo 6.6.48-1.fc37 ;; esac
+"""
+# qubesadmin, whose one qube "work" is measured by the real sevctl's stand-in account
+QUBESADMIN = r'''
+import json, os, types
+from . import exc
+
+class Features(dict):
+    def __init__(self):
+        super().__init__(json.load(open("/tmp/features.json")) if os.path.exists("/tmp/features.json") else {})
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value); json.dump(self, open("/tmp/features.json", "w"))
+    def __delitem__(self, key):
+        super().__delitem__(key); json.dump(self, open("/tmp/features.json", "w"))
+    def check_with_template(self, name, default=None):
+        return self.get(name, default)
+
+class Vm:
+    name, virt_mode, kernel, maxmem, debug = "work", "pvh", "6.6.48-1.fc37", 4000, False
+    def __init__(self):
+        self.features, self.tags = Features(), set()
+        self.devices = {"pci": types.SimpleNamespace(get_assigned_devices=lambda: [])}
+    def is_running(self):
+        return False
+    def start(self):
+        del self.features["sev.once"]
+        os.makedirs("/run/xen-sev/qubes", exist_ok=True)
+        json.dump({"qube": "work", "xid": os.getpid(), "capture": {"equal": True, "differences": [], "launch_digest": "ab" * 32, "regions": [{"label": "kernel", "gpa": "0x1000000", "length": 65536, "sha256": "cd" * 32}]}},
+                  open("/run/xen-sev/qubes/work.json", "w"))
+        raise exc.QubesException("work was measured and, as asked, not started: as its configuration says, byte for byte")
+
+class Domains(dict):
+    def __iter__(self):
+        return iter(self.values())
+    def __contains__(self, name):
+        return name in self.keys()
+
+class Qubes:
+    def __init__(self):
+        self.domains = Domains(work=Vm())
+'''
+
+
+def blocks(page):
+    return [(kind or "", text) for kind, text in FENCE.findall((ROOT / "docs" / page).read_text())]
+
+
+class Docs(unittest.TestCase):
+    def page(self, name, places, prepare=None):
+        chosen = [text for kind, text in blocks(name) if kind in places]
+        self.assertGreaterEqual(len(chosen), 3, f"{name} has too few commands: was anything checked?")
+        script = "set -euxo pipefail\ncd /debs\n" + "\n".join(chosen)
+        with CleanRoot(DEBS) as clean:
+            tool = clean.path / "usr/local/bin"
+            for program, text in {"systemctl": SYSTEMCTL, "qvm-run": QVM_RUN, **dict.fromkeys(("qubes-dom0-update", "qvm-create", "qvm-prefs", "qvm-start", "qvm-features"), QUBES_TOOL)}.items():
+                (tool / program).write_text(text)
+                (tool / program).chmod(0o755)
+            (clean.path / "etc/apt/apt.conf.d/99-yes").write_text('APT::Get::Assume-Yes "true";\n')  # what the reader answers
+            if prepare:
+                prepare(clean)
+            (clean.path / "tmp/page.sh").write_text(script)
+            return clean, clean.run("bash", "/tmp/page.sh", timeout=240)
+
+    def test_no_page_has_commands_of_an_unknown_place(self):
+        for page in ("owner.md", "xen.md", "qubes.md"):
+            self.assertLessEqual({kind for kind, _ in blocks(page)}, {"", "xen", "dom0", "vm"})
+            self.assertEqual((ROOT / "docs" / page).read_text().count("```sh"), len(blocks(page)))
+
+    def test_owner(self):
+        _, said = self.page("owner.md", {""})
+        self.assertIn("\nTRUSTED", said)
+        self.assertRegex(said, r"(?s)sev-owner audit verify\n[0-9]+ records, [0-9]+ signatures.*\nhead [0-9]+:[0-9a-f]{64}")
+
+    def test_xen(self):
+        self.page("xen.md", {""})
+
+    def test_qubes(self):
+        def prepare(clean):
+            python = clean.path / "usr/lib/python3/dist-packages"
+            root.run(["cp", "-r", ROOT / "libxl-hooks/qubes/xen_sev_qubes", python])
+            (python / "qubesadmin").mkdir()
+            (python / "qubesadmin/__init__.py").write_text(QUBESADMIN)
+            (python / "qubesadmin/exc.py").write_text("class QubesException(Exception):\n    pass\n")
+            root.run(["cp", ROOT / "libxl-hooks/qubes/qvm-sev", clean.path / "usr/bin"])
+            (clean.path / "usr/libexec/xen-sev").mkdir(parents=True, exist_ok=True)
+            root.run(["cp", ROOT / "libxl-hooks/qubes/qubes-exchange", clean.path / "usr/libexec/xen-sev"])
+            clean.install("xen-sev", "xen-sev-tools")
+            kernel = clean.path / "var/lib/qubes/vm-kernels/6.6.48-1.fc37"
+            kernel.mkdir(parents=True)
+            (kernel / "vmlinuz").write_bytes(os.urandom(4096))
+            (kernel / "initramfs").write_bytes(b"\x1f\x8b" + os.urandom(4096))
+            # `qvm-sev status work` asks sevd, and says no: nobody attested it here
+            tool = clean.path / "usr/local/bin/qvm-sev"
+            tool.write_text('#!/bin/sh\nif [ "$*" = "status work" ]; then /usr/bin/qvm-sev "$@"; [ $? -eq 1 ]; else exec /usr/bin/qvm-sev "$@"; fi\n')
+            tool.chmod(0o755)
+
+        _, said = self.page("qubes.md", {"dom0", "vm"}, prepare)
+        self.assertIn("work: sev.mode is required", said)
+        self.assertIn("launch: none that sevd knows of", said)
+
+
+def main():
+    if os.geteuid() != 0:
+        print("SKIPPED: a root to install in takes root's rights")
+        return 77
+    try:
+        DEBS.update(root.packages())
+        root.archive(DEBS)
+    except Trouble as trouble:
+        print(f"SKIPPED: {trouble}" if str(trouble).startswith("missing: ") else f"package: {trouble}")
+        return 77 if str(trouble).startswith("missing: ") else 1
+    return 0 if unittest.main(exit=False, verbosity=2).result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
