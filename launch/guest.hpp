@@ -44,7 +44,8 @@ public:
     virtual const std::vector<psp::SystemAddress>& vmsas() const = 0;
     /// nullopt when the guest has no slot of that name.
     virtual std::optional<GuestSlot> slot(std::string_view name) const = 0;
-    /// What is about to be loaded, hashed from guest memory as it is now. Called once, before LAUNCH_START.
+    /// What is about to be loaded, hashed from guest memory as it is now: a region for each part, in their order, first. Called once, before
+    /// LAUNCH_START.
     virtual attest::LaunchDescriptor descriptor() const = 0;
     /// The guest is still the one that was measured and nobody has let it run: same identity, still paused, no more vCPUs or memory. Throws
     /// otherwise.

@@ -37,6 +37,7 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
                      .build = build,
                      .proof = {},
                      .descriptor = guest.descriptor()};
+        require(evidence_.descriptor->regions.size() >= guest.parts().size(), "a guest's descriptor has a region for each of its parts");
         start.godh = psp::SevCertificate::parse(offer.godh);
         gate(psp::LaunchStart::name);
     } catch (...) {

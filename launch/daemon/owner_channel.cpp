@@ -53,7 +53,7 @@ std::string read_http_answer(std::string_view text) {
         if (used == 0 && !error) break;
         text.remove_prefix(used);
     }
-    if (!error && !parser.is_done()) parser.put_eof(error);
+    if (!error && !parser.is_done() && parser.got_some()) parser.put_eof(error);
     if (error || !parser.is_done() || !text.empty())
         throw Error{Fault::network, fmt::format("what came is no whole HTTP answer: {}", error ? error.message() : "it ends too early or goes on")};
     const auto& answer = parser.get();

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fstream>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "tests/daemon/support.hpp"
+
+using namespace sev;
+using namespace sev::test;
+using daemon::Journal;
+using daemon::PspHealth;
+using daemon::PspQueue;
+using daemon::Record;
+using daemon::State;
+
+namespace {
+
+Record some_record(const std::string& name) {
+    Record out;
+    out.request = Daemon::request(name);
+    out.identity = {{"domain", name}};
+    out.created = out.updated = attest::parse_time("2026-01-02T03:04:05Z", "time");
+    out.asid = psp::Asid{3};
+    out.handle = psp::GuestHandle{0xFFFF'FFFF};
+    out.session = filled<16>(7);
+    out.verdict = json::Value{{"trusted", true}};
+    out.steps = {{.at = out.created, .step = "LAUNCH_START", .detail = "a \"quoted\" detail"}};
+    out.level = 1;
+    out.emulated = true;
+    out.reason = "because";
+    return out;
+}
+
+/// Answers each command with what it is told.
+struct ScriptedFirmware final : psp::Firmware {
+    psp::Status issue(psp::CommandId, psp::Call&) override {
+        ++issued;
+        if (fault) throw Error{*fault, "scripted"};
+        return status;
+    }
+    std::string_view backend() const noexcept override { return "emulated"; }
+    std::atomic<unsigned> issued = 0;
+    psp::Status status = psp::Status::success;
+    std::optional<Fault> fault;
+};
+
+std::string error_of(const std::function<void()>& body) {
+    try {
+        body();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "nothing was thrown";
+}
+
+} // namespace
+
+TEST_CASE("journal: what is saved is there after the next opening, all of it") {
+    TemporaryDirectory directory;
+    Record record = some_record("one");
+    {
+        Journal journal{directory.path()};
+        record.id = journal.add(record);
+        record.state = State::judging;
+        journal.save(record);
+        CHECK(journal.use_session(filled<16>(1), record.id));
+        CHECK_FALSE(journal.use_session(filled<16>(1), record.id));
+        journal.add_stuck({.handle = psp::GuestHandle{9}, .asid = psp::Asid{4}, .reason = "r"});
+    }
+    Journal journal{directory.path()};
+    const Record found = journal.find(record.id).value();
+    CHECK(found.to_json(true) == record.to_json(true));
+    CHECK(found.identity == record.identity);
+    CHECK(found.es == record.es);
+    CHECK(journal.all().size() == 1);
+    CHECK_FALSE(journal.use_session(filled<16>(1), 99)); // for ever
+    CHECK(journal.stuck() == std::vector<Journal::Stuck>{{psp::GuestHandle{9}, psp::Asid{4}, "r"}});
+    CHECK(error_of([&] { Journal{directory.path()}; }).find("another sevd has it") != std::string::npos);
+    struct stat status {};
+    REQUIRE(::stat((directory / "journal.sqlite").c_str(), &status) == 0);
+    CHECK((status.st_mode & 0777) == 0600);
+}
+
+TEST_CASE("journal: one active launch of a name, ids never come again, the newest ended ones are kept") {
+    TemporaryDirectory directory;
+    Journal journal{directory.path()};
+    Record record = some_record("one");
+    record.id = journal.add(record);
+    CHECK_THROWS_WITH_AS(journal.add(record), doctest::Contains("UNIQUE"), Error);
+    std::uint64_t last = record.id;
+    record.state = State::destroyed;
+    journal.save(record);
+    for (std::size_t i = 0; i < Journal::ended_limit + 20; ++i) {
+        Record ended = some_record("one");
+        ended.state = State::failed;
+        const auto id = journal.add(ended);
+        CHECK(id > last);
+        last = id;
+    }
+    CHECK(journal.all().size() <= Journal::ended_limit + 1);
+    CHECK_FALSE(journal.find(record.id).has_value());
+    CHECK(journal.find(last).has_value());
+    record.id = 1'000'000;
+    CHECK_THROWS_WITH_AS(journal.save(record), doctest::Contains("is not in it"), Error);
+}
+
+TEST_CASE("journal: a file that is none, a damaged one and one of another version are refused, and left alone") {
+    const auto refused = [](const std::function<void(const Path&)>& spoil) {
+        TemporaryDirectory directory;
+        {
+            Journal journal{directory.path()};
+            Record record = some_record("one");
+            for (int i = 0; i < 50; ++i) {
+                record.request.name = fmt::format("n{}", i);
+                journal.add(record);
+            }
+        }
+        spoil(directory / "journal.sqlite");
+        const Bytes before = read_file(directory / "journal.sqlite", 1 << 24);
+        const std::string said = error_of([&] {
+            Journal journal{directory.path()};
+            static_cast<void>(journal.all());
+        });
+        CHECK(read_file(directory / "journal.sqlite", 1 << 24).size() == before.size());
+        return said;
+    };
+    const auto patch = [](std::uint64_t at, std::string_view bytes) {
+        return [at, text = std::string{bytes}](const Path& path) {
+            std::fstream file{path, std::ios::in | std::ios::out | std::ios::binary};
+            file.seekp(static_cast<std::streamoff>(at));
+            file.write(text.data(), static_cast<std::streamsize>(text.size()));
+        };
+    };
+    CHECK(refused(patch(0, "no database at all")).find("not a database") != std::string::npos);
+    CHECK(refused(patch(60, std::string_view{"\0\0\0\x07", 4})).find("is of version 7, want 1") !=
+          std::string::npos); // SQLite file format, 60: user version
+    CHECK(refused(patch(68, "ABCD")).find("is no journal of sevd") != std::string::npos);                           // 68: application id
+    CHECK(refused(patch(4096 * 3, std::string(4096, '\xA5'))) != "nothing was thrown");
+    CHECK(refused([](const Path& path) { std::filesystem::resize_file(path, 4096 * 2); }) != "nothing was thrown");
+}
+
+TEST_CASE("PSP queue: a command without an answer fails alone, those behind it at once, and the next one when it is over") {
+    DaemonHost host;
+    PspQueue queue{host.firmware, 200ms};
+    host.firmware->hold(psp::CommandId::pdh_gen);
+    std::string behind;
+    std::thread second;
+    const auto begun = std::chrono::steady_clock::now();
+    std::thread first{[&] { CHECK(error_of([&] { psp::run(queue, psp::PdhGen{}); }) == "PDH_GEN: no answer within 200 ms"); }};
+    REQUIRE(host.firmware->wait_until_held());
+    second = std::thread{[&] { behind = error_of([&] { psp::run(queue, psp::GetPlatformStatus{}); }); }};
+    first.join();
+    second.join();
+    CHECK(behind.find("PLATFORM_STATUS: the PSP does not answer: PDH_GEN has had no answer") == 0);
+    CHECK(std::chrono::steady_clock::now() - begun < 1s);
+    CHECK(queue.health().state == PspHealth::State::silent);
+    CHECK(queue.health().detail.find("PDH_GEN") == 0);
+    CHECK(queue.counts().commands == 0);
+    host.firmware->let_go();
+    for (int i = 0; i < 200 && queue.health().state != PspHealth::State::answering; ++i) std::this_thread::sleep_for(10ms);
+    CHECK(queue.health().state == PspHealth::State::answering);
+    CHECK(psp::run(queue, psp::GetPlatformStatus{}).guest_count == 0);
+}
+
+TEST_CASE("PSP queue: a guest that was started after everybody had given up is told to whoever cleans up") {
+    DaemonHost host;
+    PspQueue queue{host.firmware, 150ms};
+    const launch::InitialisedPlatform platform{queue, host.space};
+    std::atomic<std::uint32_t> orphan = 0;
+    queue.on_orphan([&](psp::GuestHandle handle) { orphan = psp::raw(handle); });
+    host.firmware->hold(psp::CommandId::launch_start);
+    CHECK_THROWS_AS(psp::run(queue, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt}),
+                    Error);
+    host.firmware->let_go();
+    for (int i = 0; i < 200 && orphan == 0; ++i) std::this_thread::sleep_for(10ms);
+    CHECK(psp::run(queue, psp::GetGuestStatus{.guest = psp::GuestHandle{orphan.load()}}).state == psp::GuestState::launch_update);
+    psp::run(queue, psp::Decommission{.guest = psp::GuestHandle{orphan.load()}});
+}
+
+TEST_CASE("PSP queue: HWERROR is failing until a command succeeds; a command that the transport lacks says nothing of the PSP") {
+    auto firmware = std::make_shared<ScriptedFirmware>();
+    PspQueue queue{firmware, 1s};
+    firmware->status = psp::Status::hwerror_unsafe;
+    CHECK_THROWS_AS(psp::run(queue, psp::Shutdown{}), Error);
+    CHECK(queue.health().state == PspHealth::State::failing);
+    CHECK(queue.health().detail == "SHUTDOWN: HWERROR_UNSAFE (0x0014)");
+    firmware->status = psp::Status::success;
+    psp::run(queue, psp::Shutdown{});
+    CHECK(queue.health().state == PspHealth::State::answering);
+    firmware->fault = Fault::usage;
+    CHECK_THROWS_AS(psp::run(queue, psp::Shutdown{}), Error);
+    CHECK(queue.health().state == PspHealth::State::answering);
+    firmware->fault = Fault::firmware;
+    CHECK_THROWS_AS(psp::run(queue, psp::Shutdown{}), Error);
+    CHECK(queue.health().state == PspHealth::State::silent);
+    CHECK(queue.counts().unanswered == 1);
+}
+
+TEST_CASE("owner's HTTP answers: only a whole 200 of application/jose is one") {
+    using daemon::read_http_answer;
+    CHECK(read_http_answer("HTTP/1.1 200 OK\r\nContent-Type: application/jose\r\nContent-Length: 5\r\n\r\na.b.c") == "a.b.c");
+    CHECK(read_http_answer("HTTP/1.1 200 OK\r\nContent-Type: application/jose; x=y\r\n\r\na.b.c") == "a.b.c");
+    CHECK(read_http_answer("HTTP/1.1 200 OK\r\nContent-Type: application/jose\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na.b.c\r\n0\r\n\r\n") ==
+          "a.b.c");
+    const auto refused = [](std::string_view text) { return error_of([&] { static_cast<void>(read_http_answer(text)); }); };
+    CHECK(refused("") != "nothing was thrown");
+    CHECK(refused("HTTP/1.1 200 OK\r\nContent-Type: application/jose\r\nContent-Length: 6\r\n\r\na.b.c").find("no whole HTTP answer") !=
+          std::string::npos);
+    CHECK(refused("HTTP/1.1 200 OK\r\nContent-Type: application/jose\r\nContent-Length: 4\r\n\r\na.b.c").find("goes on") != std::string::npos);
+    CHECK(refused("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx").find("is of type text/html") != std::string::npos);
+    CHECK(refused("HTTP/1.1 403 F\r\nContent-Type: application/problem+json\r\nContent-Length: 20\r\n\r\n{\"detail\":\"not you\"}") ==
+          "HTTP status 403: not you");
+    CHECK(refused("HTTP/1.1 500 F\r\nContent-Type: application/problem+json\r\nContent-Length: 3\r\n\r\n{{{") == "HTTP status 500");
+    CHECK(refused("SSH-2.0-OpenSSH\r\n").find("no whole HTTP answer") != std::string::npos);
+}
+
+TEST_CASE("ASIDs: set aside, adopted, given back and restored ones are counted as what they are") {
+    launch::AsidPool pool{{.max = 5, .min_sev = 3}};
+    auto firmware = std::make_shared<ScriptedFirmware>();
+    pool.set_aside(psp::Asid{4});
+    pool.adopt(psp::Asid{5});
+    pool.set_aside(psp::Asid{77}); // of another platform: no effect
+    CHECK(pool.count(false).retired == 1);
+    CHECK(pool.count(false).in_use() == 1);
+    CHECK(pool.take(false, *firmware) == psp::Asid{3});
+    CHECK_FALSE(pool.take(false, *firmware).has_value());
+    CHECK(firmware->issued == 0); // nothing is dirty, so nothing is flushed
+    pool.give_back(psp::Asid{3});
+    CHECK(pool.count(false).clean == 1);
+    pool.restore(psp::Asid{4});
+    pool.restore(psp::Asid{4});
+    CHECK(pool.count(false).dirty == 1);
+    CHECK(pool.take(false, *firmware) == psp::Asid{3});
+    CHECK(pool.take(false, *firmware) == psp::Asid{4});
+    CHECK(firmware->issued == 1); // DF_FLUSH came before
+    CHECK(pool.count(true).clean == 2);
+}

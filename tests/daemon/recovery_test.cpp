@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a daemon finds that died in the middle. The PSP and the guests outlive it here, as they do under a hypervisor; the journal is put into the
+// state in which the daemon died.
+#include "tests/daemon/support.hpp"
+
+using namespace sev;
+using namespace sev::test;
+using daemon::Journal;
+using daemon::Record;
+using daemon::State;
+
+namespace {
+
+std::size_t free_asids(const Daemon& daemon) {
+    const auto sev = daemon.launches.asids().count(false), es = daemon.launches.asids().count(true);
+    return sev.clean + sev.dirty + es.clean + es.dirty;
+}
+
+/// A guest context as a daemon that died left it in the PSP.
+psp::GuestHandle left_context(DaemonHost& host, std::optional<psp::Asid> asid) {
+    const auto handle =
+        psp::run(host.direct, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt});
+    if (asid) psp::run(host.direct, psp::Activate{.guest = handle, .asid = *asid});
+    return handle;
+}
+
+} // namespace
+
+TEST_CASE("recovery: a launch that died in any state is destroyed, guest first, and its context and ASID come back") {
+    for (const State state : {State::accepted, State::opening, State::session, State::loading, State::judging, State::releasing, State::starting,
+                              State::running, State::ending}) {
+        CAPTURE(std::string{name(state)});
+        DaemonHost host;
+        host.initialise();
+        std::uint64_t id = 0;
+        {
+            Journal journal{host.directory / "state"};
+            Record record;
+            record.request = Daemon::request("web");
+            record.identity = {{"domain", "web"}};
+            record.state = state;
+            record.asid = psp::Asid{12};
+            if (state >= State::loading) record.handle = left_context(host, psp::Asid{12});
+            record.created = record.updated = attest::parse_time("2026-01-02T03:04:05Z", "time");
+            id = journal.add(record);
+            CHECK_FALSE(record.reversal().empty());
+        }
+        Daemon daemon{host};
+        const Record after = daemon.launches.find(id).value();
+        CHECK(has_ended(after.state));
+        CHECK(after.reason.find(fmt::format("sevd stopped while it was {}", name(state))) == 0);
+        CHECK(host.world.destroyed.contains("web") == (state != State::accepted));
+        CHECK(host.status().guest_count == 0);
+        CHECK(free_asids(daemon) == 15);
+        CHECK(daemon.journal.stuck().empty());
+        CHECK(daemon.settle(daemon.start("web")).state == State::running);
+    }
+}
+
+TEST_CASE("recovery: a context whose handle nobody wrote down is found by the PSP's own count") {
+    DaemonHost host;
+    host.initialise();
+    left_context(host, std::nullopt);
+    left_context(host, psp::Asid{13});
+    CHECK(host.status().guest_count == 2);
+    const Daemon daemon{host};
+    CHECK(host.status().guest_count == 0);
+    CHECK(daemon.launches.closed().empty());
+}
+
+TEST_CASE("recovery: a PSP that does not answer at the start is waited for; guests are destroyed all the same, and nobody gets their ASIDs") {
+    DaemonHost host;
+    host.initialise();
+    {
+        Journal journal{host.directory / "state"};
+        Record record;
+        record.request = Daemon::request("web");
+        record.identity = {{"domain", "web"}};
+        record.state = State::judging;
+        record.asid = psp::Asid{12};
+        record.handle = left_context(host, psp::Asid{12});
+        journal.add(record);
+    }
+    host.firmware->hold(psp::CommandId::platform_status);
+    Daemon daemon{host, 200ms};
+    CHECK(host.world.destroyed.contains("web"));
+    CHECK(daemon.refusal("next").find("503 the PSP does not answer") == 0);
+    CHECK(daemon.launches.asids().count(false).retired == 1);
+    host.firmware->let_go();
+    CHECK(daemon.maintain_until([&] { return daemon.launches.closed().empty(); }));
+    CHECK(host.status().guest_count == 0);
+    CHECK(daemon.launches.asids().count(false).retired == 0);
+    CHECK(daemon.settle(daemon.start("next")).state == State::running);
+}
+
+TEST_CASE("recovery: a running guest whose context the PSP lost is adopted, and said to be without") {
+    DaemonHost host;
+    std::uint64_t id = 0;
+    {
+        Daemon daemon{host};
+        id = daemon.start("web");
+        REQUIRE(daemon.settle(id).state == State::running);
+    }
+    host.emulator->reset();
+    Daemon daemon{host};
+    CHECK(daemon.launches.find(id)->state == State::running);
+    CHECK(daemon.launches.find(id)->reason == "adopted after a restart; its PSP context is gone");
+    daemon.launches.cancel(id);
+    CHECK(daemon.settle(id, State::destroyed).state == State::destroyed);
+    CHECK(host.world.running.empty());
+    CHECK(free_asids(daemon) == 15);
+}

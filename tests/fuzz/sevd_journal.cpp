@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include "launch/daemon/journal.hpp"
+#include "tests/fuzz/fuzz.hpp"
+
+/// The journal of an earlier run, as a file of any content: it opens and reads, or is refused; what was read can be written back.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace sev;
+    static const Path directory = [] {
+        std::string name = (std::filesystem::temp_directory_path() / "xen-sev-fuzz-XXXXXX").string();
+        if (!::mkdtemp(name.data())) std::abort();
+        return Path{name};
+    }();
+    for (const char* file : {"journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"}) std::filesystem::remove(directory / file);
+    write_file(directory / "journal.sqlite", {data, size}, Visibility::secret, Existing::replace);
+    try {
+        daemon::Journal journal{directory};
+        const auto records = journal.all();
+        for (const auto& record : records) {
+            fuzz::expect(!record.to_json(true).empty(), "a launch can be shown");
+            journal.save(record);
+        }
+        for (const auto& stuck : journal.stuck()) journal.remove_stuck(stuck.handle);
+        journal.use_session({}, 1);
+        fuzz::expect(journal.all().size() == records.size(), "writing what was read changes no launch");
+    } catch (const Error&) {
+        return 0;
+    }
+    return 0;
+}
