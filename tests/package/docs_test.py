@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs the commands of docs/owner.md, docs/xen.md and docs/qubes.md, as they stand there, in a clean Debian root with the packages. What a fence says after `sh` is where its commands
-belong: nothing or `vm`: run; `dom0`: run, with stand-ins for Qubes' own tools; `xen`: wants a Xen, and is run in the lab's dom0. Stand-ins: systemctl starts and stops what the
+belong: nothing or `vm`: run; `dom0`: run, with stand-ins for Qubes' own tools; `xen`: wants a Xen, and is not run here. Stand-ins: systemctl starts and stops what the
 units say; qvm-run runs in the same root, which is dom0 and vault at once."""
 import os
 import pathlib
