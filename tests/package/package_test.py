@@ -18,7 +18,7 @@ from root import OURS, OUT, ROOT, CleanRoot, Trouble, field, repacked, run
 DEBS = {}
 # what may be linked, by package: a new library in dom0 is a decision, not an accident
 NEVER = re.compile(r"libcurl|libssh|libnghttp|libldap|libgnutls|librtmp|libpq")
-PROGRAMS = {"xen-sev": ["sevd"], "xen-sev-tools": ["sevctl", "sev-emulator"], "xen-sev-relay": ["sev-relay"], "xen-sev-owner": ["sev-owner"], "xen-sev-machine": [], "xen-sev-qubes": []}
+PROGRAMS = {"xen-sev": ["sevd"], "libxen-sev-dev": [], "xen-sev-tools": ["sevctl", "sev-emulator"], "xen-sev-relay": ["sev-relay"], "xen-sev-owner": ["sev-owner"], "xen-sev-machine": [], "xen-sev-qubes": []}
 
 
 def contents(deb):
@@ -146,7 +146,7 @@ class Life(unittest.TestCase):
         self.assertEqual((clean.path / "var/lib/xen-sev-owner/owner.db").read_text(), "kept var/lib/xen-sev-owner/owner.db")
         for path in ("usr/bin/sevctl", "usr/bin/sev-owner", "usr/bin/sev-relay"):
             self.assertFalse((clean.path / path).exists())
-        clean.run("apt-get", "purge", "-q", "-y", *OURS)
+        clean.run("dpkg", "--purge", *OURS)  # also those of which nothing was left
         after = clean.files()
         # the admin's own files are nobody's to delete
         mine = {"/etc/xen-sev", "/etc/xen-sev/owner.json", "/etc/xen-sev/sevd.json"}

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests" / "lab"))
 from debian import SUITE, Trouble, key_of, need, run, sources  # noqa: E402
 
 OUT = ROOT / "build" / "package"
-OURS = ("xen-sev", "xen-sev-relay", "xen-sev-owner", "xen-sev-tools", "xen-sev-machine", "xen-sev-qubes")
+OURS = ("xen-sev", "libxen-sev-dev", "xen-sev-relay", "xen-sev-owner", "xen-sev-tools", "xen-sev-machine", "xen-sev-qubes")
 ALWAYS = ("systemd", "ca-certificates", "python3-minimal", "procps", "curl", "iproute2", "openssl")
 
 

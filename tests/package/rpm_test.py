@@ -12,7 +12,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "package"
-PACKAGES = {"xen-sev", "xen-sev-tools", "xen-sev-machine", "xen-sev-relay", "xen-sev-owner", "xen-sev-qubes-dom0", "xen-sev-qubes-vm"}
+PACKAGES = {"xen-sev", "xen-sev-devel", "xen-sev-tools", "xen-sev-machine", "xen-sev-relay", "xen-sev-owner", "xen-sev-qubes-dom0", "xen-sev-qubes-vm"}
 
 
 def run(*words, **options):
