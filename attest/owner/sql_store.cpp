@@ -150,14 +150,18 @@ public:
                              "expires_at <= $1",
                              {seconds(now)})
                           .changed;
+            // its instance died while it judged: the keys went with it, so there is nothing left to be judged again
+            const auto abandoned = db.run("UPDATE sessions SET state = 'troubled', ended_at = $1 WHERE state = 'taken' AND expires_at <= $2",
+                                          {seconds(now), seconds(now - judging_patience)})
+                                       .changed;
             const auto forgotten = db.run("DELETE FROM sessions WHERE state <> 'open' AND (created_at < $1 OR id IN"
                                           " (SELECT id FROM sessions WHERE state <> 'open' ORDER BY created_at DESC, id LIMIT 100000 OFFSET $2))",
                                           {seconds(forget_before), integer(keep)})
                                        .changed;
-            if (expired + forgotten == 0) return;
+            if (expired + abandoned + forgotten == 0) return;
             AuditEvent event;
             event.event = "sessions.cleaned";
-            event.detail = fmt::format("{} expired, {} forgotten", expired, forgotten);
+            event.detail = fmt::format("{} expired, {} abandoned, {} forgotten", expired, abandoned, forgotten);
             work.append(event, now);
         });
         return expired;

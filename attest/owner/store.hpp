@@ -49,6 +49,9 @@ struct SessionSummary {
     std::uint64_t packets = 0;
 };
 
+/// How long past a session's expiry an instance may still be judging it.
+inline constexpr std::chrono::seconds judging_patience{30};
+
 struct SessionCaps {
     std::uint64_t total = 10'000, per_channel = 1'000;
 };
@@ -99,8 +102,8 @@ public:
     virtual void end_session(const SessionId& id, const SessionEnd& end, const AuditEvent& event, Time now) = 0;
     /// Keeps a platform that was refused, for people to see.
     virtual void keep_refusal(const SessionSummary& refused, const AuditEvent& event, Time now) = 0;
-    /// Ends what has expired, removing its keys, and forgets sessions that ended before `forget_before`, and all but the newest `keep` ended ones.
-    /// Returns how many expired.
+    /// Ends what has expired, removing its keys, and what was taken and not ended `judging_patience` after it would have expired, as troubled;
+    /// forgets sessions that ended before `forget_before`, and all but the newest `keep` ended ones. Returns how many expired.
     virtual std::uint64_t clean(Time now, Time forget_before, std::uint64_t keep) = 0;
     virtual void note(const AuditEvent& event, Time now) = 0;
 

@@ -116,6 +116,28 @@ STORE_TEST("store: caps, in all and for each channel; expired sessions do not co
     CHECK(store->counts().open == 1);
 }
 
+STORE_TEST("store: a session that was taken and never ended is troubled, not taken for ever, and no other state changes") {
+    const P384Key key = P384Key::generate();
+    const SealKeys seal = SealKeys::fresh();
+    const auto store = place.open(key);
+    const SessionCaps caps{.total = 10, .per_channel = 10};
+    const SessionRecord left = record(seal, "uid:0"), judged = record(seal, "uid:0");
+    for (const SessionRecord* one : {&left, &judged}) {
+        REQUIRE(store->open_session(*one, caps, event("o"), june) == OpenOutcome::opened);
+        REQUIRE(store->take_session(one->facts.id, "uid:0", one->facts.launch_name, event("taken"), june).outcome == TakeOutcome::taken);
+    }
+    const SessionEnd end{.state = SessionState::trusted, .result = {}, .attestation_result = {}, .packets = 0};
+    store->end_session(judged.facts.id, end, event("judged"), june);
+    store->clean(left.expires_at + judging_patience - 1s, june - 1h, 100);
+    CHECK(store->session(left.facts.id)->state == SessionState::taken);
+    store->clean(left.expires_at + judging_patience, june - 1h, 100);
+    CHECK(store->session(left.facts.id)->state == SessionState::troubled);
+    CHECK(store->session(left.facts.id)->ended_at == left.expires_at + judging_patience);
+    CHECK(store->session(judged.facts.id)->state == SessionState::trusted);
+    // an instance that was so slow may not end it after all: its answer never leaves
+    CHECK_THROWS_AS(store->end_session(left.facts.id, end, event("late"), june), Error);
+}
+
 STORE_TEST("store: only the newest ended sessions are kept") {
     const P384Key key = P384Key::generate();
     const auto store = place.open(key);
