@@ -161,8 +161,8 @@ class Newcomer(unittest.TestCase):
         with CleanRoot(DEBS) as clean:
             tools = f"/debs/{DEBS['xen-sev-tools'].name}"
             commands = [["apt-get", "install", "-q", "-y", "--no-install-recommends", tools],
-                        ["sh", "/usr/share/doc/xen-sev-tools/examples/sample-launch", "/root/try"],
-                        ["sevctl", "launch", "--psp", "emulated", "--state", "/root/try/psp", "--image", "/root/try/guest.json", "--owner", "/root/try/owner.json"]]
+                        ["sh", "/usr/share/doc/xen-sev-tools/examples/sample-launch", "/var/tmp/try"],
+                        ["sevctl", "launch", "--psp", "emulated", "--state", "/var/tmp/try/psp", "--image", "/var/tmp/try/guest.json", "--owner", "/var/tmp/try/owner.json"]]
             began = time.monotonic()
             said = [clean.run(*words) for words in commands]
             took = time.monotonic() - began
