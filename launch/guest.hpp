@@ -52,6 +52,8 @@ public:
     virtual void recheck() = 0;
     /// Lets it run. Once, after LAUNCH_FINISH.
     virtual void run() = 0;
+    /// Whether `run` does everything but that, and leaves the guest paused, for whoever asked for the launch to resume.
+    virtual bool is_left_paused() const noexcept { return false; }
     /// Ends it for good, running or not; idempotent. Throws only when it may still be there.
     virtual void destroy() = 0;
     /// Whether a guest that was let run is still there.
@@ -77,8 +79,9 @@ public:
     /// Looks at the request's "guest" object (its "kind" included), before anything is reserved. Throws Error{Fault::usage} or {Fault::malformed}
     /// that says what is wrong with it. Changes nothing.
     virtual Plan plan(const json::Value& guest) = 0;
-    /// Takes hold of the guest. From the launch's thread. It must not let it run.
-    virtual std::unique_ptr<Guest> open(const json::Value& guest) = 0;
+    /// Takes hold of the guest that `plan` has seen, by the request and the identity it gave; never of another one that has taken its place. From the
+    /// launch's thread. It must not let it run.
+    virtual std::unique_ptr<Guest> open(const json::Value& guest, const json::Value& identity) = 0;
     /// A guest that was let run by an earlier run of this program, by its journaled identity; nullptr when it is gone.
     virtual std::unique_ptr<Guest> adopt(const json::Value& identity) = 0;
     /// Ends a guest of an earlier run that was not let run, by its journaled identity, if it is still there and still the same one. Says what it

@@ -102,7 +102,7 @@ void Launches::attest_and_run(Live& live) {
 
     check_cancel();
     enter(live, State::opening, "");
-    live.guest = live.source->open(begun.request.guest);
+    live.guest = live.source->open(begun.request.guest, begun.identity);
 
     check_cancel();
     enter(live, State::session, "asking the owner for a session");
@@ -152,7 +152,8 @@ void Launches::attest_and_run(Live& live) {
     live.guest->recheck();
     enter(live, State::starting, "");
     live.guest->run();
-    enter(live, State::running, fmt::format("attested at {}", attest::text(now())));
+    enter(live, State::running,
+          fmt::format("attested at {}{}", attest::text(now()), live.guest->is_left_paused() ? ", and left paused for whoever asked to resume" : ""));
 }
 
 void Launches::finish(Live& live, State state, const std::string& reason) {

@@ -71,7 +71,7 @@ launch::GuestSource::Plan ImageSource::plan(const json::Value& guest) {
     return {.es = layout_of(guest).vcpus > 0, .identity = json::Value::object()};
 }
 
-std::unique_ptr<launch::Guest> ImageSource::open(const json::Value& guest) {
+std::unique_ptr<launch::Guest> ImageSource::open(const json::Value& guest, const json::Value& /*identity*/) {
     const launch::ImageLayout layout = layout_of(guest);
     return std::make_unique<SharingGuest>(std::make_unique<Share>(used_bytes_, size_of(layout), limit_bytes_), layout, pages_);
 }

@@ -14,7 +14,7 @@ public:
     unsigned level() const noexcept override { return 0; }
     Plan plan(const json::Value& guest) override;
     /// Throws Error{Fault::system} when all image guests together would take more than the limit.
-    std::unique_ptr<launch::Guest> open(const json::Value& guest) override;
+    std::unique_ptr<launch::Guest> open(const json::Value& guest, const json::Value& identity) override;
     std::unique_ptr<launch::Guest> adopt(const json::Value& identity) override;
     std::string destroy_leftover(const json::Value& identity) override;
 

@@ -131,7 +131,8 @@ void DomainGuest::run() {
     for (const GuestSlot& slot : parts_.prepared->slots())
         if (std::ranges::find(opened_, slot.name) != opened_.end()) write_slot(slot);
     recheck(); // and nothing slipped in meanwhile
-    parts_.domain->unpause();
+    if (parts_.unpause) parts_.domain->unpause();
+    else parts_.domain->let_go();
     ran_ = true;
     wipe_copies();
     capture_.reset();

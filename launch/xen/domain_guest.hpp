@@ -18,6 +18,7 @@ public:
         std::unique_ptr<Prepared> prepared;
         std::shared_ptr<ForeignMemory> memory;
         psp::PageSource& pages;
+        bool unpause = true; // false: whoever asked for the launch resumes it
     };
     /// Captures the domain and holds it against the prediction. Throws Error{Fault::malformed} "domain 7 is not what its configuration says: …"
     /// with every difference, Error{Fault::system} when it cannot be looked at; the domain is destroyed then.
@@ -32,8 +33,9 @@ public:
     attest::LaunchDescriptor descriptor() const override;
     /// All captured pages, the vCPUs' context, memory size and state, against the prediction once more.
     void recheck() override;
-    /// Writes the opened slots, rechecks, unpauses. When any of it fails the domain has not run.
+    /// Writes the opened slots, rechecks, and unpauses the domain or lets go of it. When any of it fails the domain has not run.
     void run() override;
+    bool is_left_paused() const noexcept override { return !parts_.unpause; }
     void destroy() override;
     bool alive() override;
     const DomainState& state() const noexcept { return state_; }

@@ -66,6 +66,7 @@ public:
         return out;
     }
     void unpause() override { keeper_->ask({{"do", "unpause"}}); }
+    void let_go() override { keeper_->ask({{"do", "let_go"}}); }
     void destroy() override {
         try {
             keeper_->ask({{"do", "destroy"}});
@@ -108,6 +109,9 @@ public:
     }
     std::unique_ptr<Domain> adopt(std::uint32_t domid, bool hold) override { return adopted({{"do", "adopt"}, {"domid", domid}, {"hold", hold}}); }
     std::unique_ptr<Domain> adopt(const std::string& uuid, bool hold) override { return adopted({{"do", "adopt"}, {"uuid", uuid}, {"hold", hold}}); }
+    std::unique_ptr<Domain> adopt(std::uint32_t domid, const std::string& uuid, bool hold) override {
+        return adopted({{"do", "adopt"}, {"domid", domid}, {"uuid", uuid}, {"hold", hold}});
+    }
 
 private:
     std::unique_ptr<Domain> adopted(json::Value question) {

@@ -9,9 +9,6 @@
 namespace sev::launch::xen {
 namespace {
 
-constexpr std::uint64_t last_domid = 0x7FEF;
-constexpr std::size_t planned_limit = 4096;
-
 /// A guest of an earlier run that runs on: nothing of it is measured any more.
 class RunningDomain final : public Guest {
 public:
@@ -71,31 +68,7 @@ json::Value& inner(json::Value& config) { return config.contains("config") ? con
 
 } // namespace
 
-/// What a request asks for.
-struct DomainSource::Wanted {
-    std::optional<Path> file;
-    std::optional<std::string> text;
-    std::optional<std::uint32_t> domid;
-
-    explicit Wanted(const json::Value& guest) {
-        json::Object object{guest, "guest"};
-        object.string("kind", 16);
-        const int given = int{object.has("xl_cfg")} + int{object.has("xl_cfg_text")} + int{object.has("domid")};
-        if (given != 1) object.refuse("xl_cfg", "and xl_cfg_text, domid: want exactly one of them");
-        if (object.has("xl_cfg")) {
-            file = Path{object.string("xl_cfg", 4096)};
-            if (!file->is_absolute()) object.refuse("xl_cfg", fmt::format("is {}, want an absolute path", printable(file->string(), 4096)));
-        } else if (object.has("xl_cfg_text")) {
-            text = object.string("xl_cfg_text", measure::xen_config_limit_bytes);
-        } else {
-            domid = static_cast<std::uint32_t>(object.number("domid", last_domid));
-            if (*domid == 0) object.refuse("domid", "is 0, which is dom0");
-        }
-        object.done();
-    }
-};
-
-std::string DomainSource::libxl_json(const Wanted& wanted) {
+std::string DomainSource::libxl_json(const WantedDomain& wanted) {
     if (wanted.file) return parts_.toolstack->read_xl_config(*wanted.file);
     const Path file = parts_.scratch / fmt::format("xl-{}.cfg", random_uuid());
     write_file(file, as_bytes(*wanted.text), Visibility::secret, Existing::refuse);
@@ -111,17 +84,18 @@ std::string DomainSource::libxl_json(const Wanted& wanted) {
 
 std::shared_ptr<ForeignMemory> DomainSource::memory() {
     const std::scoped_lock lock{mutex_};
-    if (!memory_) memory_ = open_foreign_memory();
+    if (!memory_) memory_ = parts_.open_memory();
     return memory_;
 }
 
 GuestSource::Plan DomainSource::plan(const json::Value& guest) {
-    const Wanted wanted{guest};
+    const WantedDomain wanted = WantedDomain::parse(guest);
     memory(); // says what is missing where there is no Xen
     if (wanted.domid) {
         const auto domain = parts_.toolstack->adopt(*wanted.domid, false);
         if (!domain) throw Error{Fault::usage, fmt::format("domain {}: there is none", *wanted.domid), "xl list shows the domains"};
         const DomainState state = domain->state();
+        wanted.check_uuid(state.uuid);
         if (!state.paused || state.has_run)
             throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
         return {.es = false, .identity = {{"uuid", state.uuid}}};
@@ -133,30 +107,20 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
     const std::string source = wanted.file ? read_text(*wanted.file, measure::xen_config_limit_bytes) : *wanted.text;
     const std::string uuid = names_uuid(source) && c_info.contains("uuid") ? c_info.at("uuid").get<std::string>() : random_uuid();
     if (parts_.toolstack->adopt(uuid, false)) throw Error{Fault::usage, fmt::format("a domain with the UUID {} is there already", printable(uuid))};
-    const std::scoped_lock lock{mutex_};
-    if (planned_.size() >= planned_limit) planned_.erase(planned_.begin()); // requests that were never opened
-    planned_.emplace(guest.dump(), uuid);
     return {.es = false, .identity = {{"uuid", uuid}, {"name", read.name}}};
 }
 
-std::unique_ptr<Guest> DomainSource::open(const json::Value& guest) {
-    const Wanted wanted{guest};
+std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::Value& identity) {
+    const WantedDomain wanted = WantedDomain::parse(guest);
     const measure::XenVersion version = parts_.toolstack->version();
-    DomainGuest::Parts made{.domain = nullptr, .prepared = nullptr, .memory = memory(), .pages = parts_.pages};
+    const std::string uuid = uuid_of(identity);
+    DomainGuest::Parts made{.domain = nullptr, .prepared = nullptr, .memory = memory(), .pages = parts_.pages, .unpause = wanted.unpause};
     if (wanted.domid) {
-        made.domain = parts_.toolstack->adopt(*wanted.domid, true);
+        made.domain = parts_.toolstack->adopt(*wanted.domid, uuid, true); // the one that was planned: its number may be another's by now
         if (!made.domain) throw Error{Fault::system, fmt::format("domain {}: is gone", *wanted.domid)};
         const std::string config = made.domain->config();
         made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(config, fmt::format("domain {}", *wanted.domid)), version, parts_.host);
         return std::make_unique<DomainGuest>(std::move(made));
-    }
-    std::string uuid;
-    {
-        const std::scoped_lock lock{mutex_};
-        const auto planned = planned_.find(guest.dump());
-        require(planned != planned_.end(), "a guest is planned before it is opened");
-        uuid = planned->second;
-        planned_.erase(planned);
     }
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
     inner(config)["c_info"]["uuid"] = uuid;

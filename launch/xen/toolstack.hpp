@@ -29,8 +29,9 @@ struct ModulePlace {
     std::uint64_t gpa = 0, length_bytes = 0;
 };
 
-/// One domain in the hands of a keeper: a process of its own that alone talks to libxl. While this object lives and `unpause` was not called, the
-/// domain cannot outlive it: when this process ends, however it ends, the keeper destroys the domain.
+/// One domain in the hands of a keeper: a process of its own that alone talks to libxl. While this object lives and neither `unpause` nor `let_go` was
+/// called, the domain cannot outlive it: when this process ends, however it ends, the keeper destroys the domain. A domain is told from another one
+/// that has its number later by its UUID: it is then gone.
 /// Every call throws Error{Fault::system} with what libxl says, or when the keeper is gone or does not answer in time. One call at a time.
 class Domain {
 public:
@@ -47,6 +48,8 @@ public:
     virtual std::optional<ModulePlace> smbios_module() = 0;
     /// Lets it run. From then on the keeper cleans up when a domain that it created ends, and never destroys a running one.
     virtual void unpause() = 0;
+    /// Leaves it as it is, paused, to whoever will resume it: as after `unpause`. Throws when it is not paused any more, or has run.
+    virtual void let_go() = 0;
     /// Ends it for good; nothing happens when it is gone.
     virtual void destroy() = 0;
 };
@@ -67,6 +70,8 @@ public:
     /// Takes a domain by id or UUID. `hold`: destroy it unless it is let run; otherwise it is only looked after. nullptr: there is none.
     virtual std::unique_ptr<Domain> adopt(std::uint32_t domid, bool hold) = 0;
     virtual std::unique_ptr<Domain> adopt(const std::string& uuid, bool hold) = 0;
+    /// The one that has both this number and this UUID.
+    virtual std::unique_ptr<Domain> adopt(std::uint32_t domid, const std::string& uuid, bool hold) = 0;
 };
 
 /// A random UUID (RFC 9562 version 4).

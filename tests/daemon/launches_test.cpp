@@ -52,6 +52,55 @@ TEST_CASE("a launch: trusted, its secret goes in, it runs, and it is ended by re
     CHECK(std::get<Refusal>(again).status == 409);
 }
 
+TEST_CASE("launches are listed newest first, and by name, as they are at this moment") {
+    DaemonHost host;
+    Daemon daemon{host};
+    std::vector<std::uint64_t> web;
+    for (int i = 0; i < 3; ++i) {
+        const auto other = daemon.start(fmt::format("other-{}", i));
+        web.push_back(daemon.start("web"));
+        REQUIRE(daemon.settle(web.back()).state == State::running);
+        REQUIRE(daemon.settle(other).state == State::running);
+        if (i == 2) break;
+        for (const auto id : {web.back(), other}) {
+            daemon.launches.cancel(id);
+            REQUIRE(daemon.settle(id, State::destroyed).state == State::destroyed);
+        }
+    }
+    const auto ids = [&](std::size_t limit, const std::optional<std::string>& name) {
+        std::vector<std::uint64_t> out;
+        for (const Record& record : daemon.launches.list(limit, name)) out.push_back(record.id);
+        return out;
+    };
+    CHECK(ids(1, "web") == std::vector{web[2]});
+    CHECK(ids(1000, "web") == std::vector{web[2], web[1], web[0]});
+    CHECK(ids(2, std::nullopt) == std::vector{web[2], web[2] - 1});
+    CHECK(ids(1000, std::nullopt).size() == 6);
+    CHECK(ids(1000, "WEB").empty());
+    CHECK(ids(1000, "we_").empty());
+    CHECK(ids(1000, "web' OR '1'='1").empty());
+    CHECK(daemon.launches.list(1, "web")[0].state == State::running);
+    CHECK(daemon.launches.list(2, "web")[1].state == State::destroyed);
+}
+
+TEST_CASE("a guest that whoever asked resumes: its launch runs, and says that it was left paused") {
+    DaemonHost host;
+    host.world.left_paused = true;
+    Daemon daemon{host};
+    const Record record = daemon.settle(daemon.start("web"));
+    CHECK(record.state == State::running);
+    CHECK(record.reason.ends_with(", and left paused for whoever asked to resume"));
+    CHECK(host.owner->released() == 1);
+    {
+        const std::scoped_lock lock{host.world.mutex};
+        host.world.running.erase("web"); // ended by whoever asked, resumed or not
+    }
+    CHECK(daemon.maintain_until([&] { return has_ended(daemon.launches.find(record.id)->state); }));
+    CHECK(daemon.launches.find(record.id)->state == State::destroyed);
+    CHECK(host.status().guest_count == 0);
+    CHECK(free_asids(daemon) == 15);
+}
+
 TEST_CASE("a launch that the owner does not trust never runs, and nothing of it is left") {
     DaemonHost host;
     write_file(host.directory / "memory", Bytes(0x10000, 7), Visibility::readable, Existing::replace);

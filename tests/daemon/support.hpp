@@ -55,6 +55,7 @@ struct World {
     unsigned ran_ever = 0;
     std::string vanish_at; // a call that finds the guest gone: "open", "descriptor", "recheck", "run", "destroy"
     unsigned destroy_failures = 0;
+    bool left_paused = false; // whoever asked for a launch resumes its guest
     void gone_at(const std::string& call) {
         const std::scoped_lock lock{mutex};
         if (vanish_at == call) throw Error{Fault::system, "domain is gone, at " + call};
@@ -97,6 +98,7 @@ public:
         world_.running.insert(name_);
         ++world_.ran_ever;
     }
+    bool is_left_paused() const noexcept override { return world_.left_paused; }
     void destroy() override {
         const std::scoped_lock lock{world_.mutex};
         if (world_.destroy_failures > 0) {
@@ -130,8 +132,9 @@ public:
     std::string_view kind() const noexcept override { return "world"; }
     unsigned level() const noexcept override { return 1; }
     Plan plan(const json::Value& guest) override { return {.es = false, .identity = {{"domain", guest.at("domain")}}}; }
-    std::unique_ptr<launch::Guest> open(const json::Value& guest) override {
+    std::unique_ptr<launch::Guest> open(const json::Value& guest, const json::Value& identity) override {
         world_.gone_at("open");
+        REQUIRE(identity == plan(guest).identity);
         const std::string name = guest.at("domain").get<std::string>();
         {
             const std::scoped_lock lock{world_.mutex};

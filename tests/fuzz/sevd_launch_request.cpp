@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/daemon/record.hpp"
+#include "launch/xen/wanted.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 /// The body of POST /v1/launches: what parses can be shown, and shows the same request.
@@ -17,5 +18,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     json::Value again = json::Value::object();
     for (const char* key : {"name", "owner", "policy", "guest", "evidence"}) again[key] = shown.at(key);
     fuzz::expect(daemon::LaunchRequest::parse(again.dump()) == *request, "a launch shows the request it was asked with");
+    if (request->guest.at("kind") != "xen") return 0;
+    std::optional<launch::xen::WantedDomain> wanted;
+    try {
+        wanted = launch::xen::WantedDomain::parse(request->guest);
+    } catch (const Error&) {
+        return 0;
+    }
+    fuzz::expect(launch::xen::WantedDomain::parse(wanted->to_json()) == *wanted, "a Xen domain that was asked for is asked for the same way");
     return 0;
 }

@@ -45,7 +45,7 @@ std::string refusal(const std::function<void()>& run) {
 TEST_CASE("keeper: questions and answers are lines of JSON") {
     const Scripts scripts;
     const auto toolstack = scripts.toolstack(std::string{hello} + "while read -r q; do echo \"$q\" >>" + (scripts.folder / "asked").string() +
-                                             "; case $q in\n*create*|*state*) echo '" + state +
+                                             "; case $q in\n*create*|*state*|*adopt*) echo '" + state +
                                              "';;\n*version*) echo '{\"ok\": \"4.17.7\"}';;\n*context*) echo '{\"ok\": \"AQID\"}';;\n*smbios*) echo "
                                              "'{\"ok\": {\"address\": 4096, \"length\": 16}}';;\n*) echo '{\"ok\": true}';; esac; done\n");
     CHECK(toolstack->version() == measure::XenVersion{.major = 4, .minor = 17, .patch = 7});
@@ -55,10 +55,15 @@ TEST_CASE("keeper: questions and answers are lines of JSON") {
     CHECK(domain->context() == Bytes{1, 2, 3});
     CHECK(domain->smbios_module()->gpa == 4096);
     domain->unpause();
+    domain->let_go();
     domain->destroy();
+    const std::string id = "0c2f5b8e-0000-4000-8000-000000000007";
+    const auto adopted = toolstack->adopt(7, id, true);
+    CHECK(adopted->state().uuid == id);
     const std::string asked = read_text(scripts.folder / "asked", 4096);
     CHECK(asked.find("{\"do\":\"create\",\"config\":\"{\\\"c_info\\\": {}}\"}\n") != std::string::npos);
-    CHECK(asked.ends_with("{\"do\":\"unpause\"}\n{\"do\":\"destroy\"}\n"));
+    CHECK(asked.find("{\"do\":\"unpause\"}\n{\"do\":\"let_go\"}\n{\"do\":\"destroy\"}\n") != std::string::npos);
+    CHECK(asked.find("{\"do\":\"adopt\",\"domid\":7,\"uuid\":\"" + id + "\",\"hold\":true}\n") != std::string::npos);
 }
 
 TEST_CASE("keeper: whatever goes wrong is one line") {

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "launch/xen/domain_guest.hpp"
+#include "launch/xen/source.hpp"
 #include "tests/support.hpp"
 
 /// A Xen host that is a few objects of the test: guest memory is a sparse file whose offsets are guest addresses, the toolstack a record of what was
@@ -68,8 +68,8 @@ struct FakeState {
     Bytes context;
     std::string config;
     std::optional<launch::xen::ModulePlace> smbios;
-    int unpaused = 0, destroyed = 0;
-    bool gone = false;
+    int unpaused = 0, let_go = 0, destroyed = 0;
+    bool gone = false, held = false;
 };
 
 class FakeDomain final : public launch::xen::Domain {
@@ -87,6 +87,10 @@ public:
         shared_->state.paused = false;
         shared_->state.has_run = true;
     }
+    void let_go() override {
+        if (!shared_->state.paused || shared_->state.has_run) throw Error{Fault::system, "domain 7: somebody else has let it run"};
+        ++shared_->let_go;
+    }
     void destroy() override {
         ++shared_->destroyed;
         shared_->gone = true;
@@ -94,6 +98,29 @@ public:
 
 private:
     std::shared_ptr<FakeState> shared_;
+};
+
+/// A toolstack that knows one domain.
+class FakeToolstack final : public launch::xen::Toolstack {
+public:
+    FakeToolstack(std::shared_ptr<FakeState> shared, measure::XenVersion version) : shared_{std::move(shared)}, version_{version} {}
+    measure::XenVersion version() override { return version_; }
+    std::string read_xl_config(const Path& file) override { throw Error{Fault::malformed, file.string() + ": is for another test"}; }
+    std::unique_ptr<launch::xen::Domain> create(const std::string& /*libxl_json*/) override { throw Error{Fault::system, "nothing can be created"}; }
+    std::unique_ptr<launch::xen::Domain> adopt(std::uint32_t domid, bool hold) override { return adopted(domid == shared_->state.domid, hold); }
+    std::unique_ptr<launch::xen::Domain> adopt(const std::string& uuid, bool hold) override { return adopted(uuid == shared_->state.uuid, hold); }
+    std::unique_ptr<launch::xen::Domain> adopt(std::uint32_t domid, const std::string& uuid, bool hold) override {
+        return adopted(domid == shared_->state.domid && uuid == shared_->state.uuid, hold);
+    }
+
+private:
+    std::unique_ptr<launch::xen::Domain> adopted(bool there, bool hold) {
+        if (!there || shared_->gone) return nullptr;
+        shared_->held = shared_->held || hold;
+        return std::make_unique<FakeDomain>(shared_);
+    }
+    std::shared_ptr<FakeState> shared_;
+    measure::XenVersion version_;
 };
 
 /// A PVH guest of the fixtures, built into fake memory byte for byte as predicted.
@@ -136,9 +163,17 @@ struct FakeHost {
         put(0x280, made->image().vcpu0.rip);
         put(0x208, made->image().vcpu0.rbx);
     }
-    std::unique_ptr<launch::xen::DomainGuest> guest() {
+    std::unique_ptr<launch::xen::DomainGuest> guest(bool unpause = true) {
         return std::make_unique<launch::xen::DomainGuest>(launch::xen::DomainGuest::Parts{
-            .domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space});
+            .domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space, .unpause = unpause});
+    }
+    /// Of a host that has this domain, paused, and no other.
+    launch::xen::DomainSource source() {
+        return launch::xen::DomainSource{{.toolstack = std::make_unique<FakeToolstack>(domain, version),
+                                          .pages = space,
+                                          .host = host,
+                                          .scratch = folder.path(),
+                                          .open_memory = [this] { return memory; }}};
     }
     std::uint64_t gpa(std::string_view label) const { return prepared()->image().find(label)->gpa(); }
 };

@@ -89,6 +89,10 @@ std::uint32_t Kept::domain() const {
     return *domid_;
 }
 
+bool Kept::look(DomainInfo& info) {
+    return libxl_domain_info(context_.get(), info.get(), domain()) == 0 && text(info->uuid) == uuid_;
+}
+
 json::Value Kept::answer(const json::Value& question) {
     const std::string what = question.value("do", "");
     logger_.take();
@@ -104,6 +108,7 @@ json::Value Kept::answer(const json::Value& question) {
     if (what == "context") return context();
     if (what == "smbios") return smbios();
     if (what == "unpause") return unpause(), true;
+    if (what == "let_go") return let_go(), true;
     if (what == "destroy") return destroy(), true;
     throw Error{Fault::usage, fmt::format("\"{}\" is no question for a keeper", printable(what))};
 }
@@ -124,6 +129,7 @@ json::Value Kept::create(const std::string& config) {
         throw Error{Fault::system, fmt::format("creating the domain: {}", said.empty() ? fmt::format("libxl error {}", failed) : said)};
     }
     domid_ = domid;
+    uuid_ = text(parsed->c_info.uuid);
     type_ = parsed->c_info.type;
     created_ = held_ = true;
     look_after();
@@ -136,7 +142,9 @@ json::Value Kept::adopt(const json::Value& question) {
         const auto domid = question.at("domid").get<std::uint32_t>();
         DomainInfo info;
         if (domid == 0 || libxl_domain_info(context_.get(), info.get(), domid) != 0) return nullptr;
+        if (question.contains("uuid") && question.at("uuid").get<std::string>() != text(info->uuid)) return nullptr;
         domid_ = domid;
+        uuid_ = text(info->uuid);
     } else {
         const auto wanted = question.at("uuid").get<std::string>();
         int count = 0;
@@ -146,6 +154,7 @@ json::Value Kept::adopt(const json::Value& question) {
             if (all[i].domid != 0 && text(all[i].uuid) == wanted && !all[i].dying) domid_ = all[i].domid;
         libxl_dominfo_list_free(all, count);
         if (!domid_) return nullptr;
+        uuid_ = wanted;
     }
     held_ = question.at("hold").get<bool>();
     // the hypervisor knows PV from others alone; PVH and HVM are the toolstack's difference
@@ -160,8 +169,7 @@ json::Value Kept::adopt(const json::Value& question) {
 
 json::Value Kept::state() {
     DomainInfo info;
-    if (const int failed = libxl_domain_info(context_.get(), info.get(), domain()); failed != 0)
-        throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
+    if (!look(info)) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
     return described(*info.get(), type_);
 }
 
@@ -207,17 +215,26 @@ json::Value Kept::smbios() {
 }
 
 void Kept::unpause() {
+    if (DomainInfo info; !look(info)) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
     if (const int failed = libxl_domain_unpause(context_.get(), domain(), nullptr); failed != 0)
         refuse(fmt::format("domain {}: unpausing it", domain()), failed);
+    held_ = false;
+}
+
+void Kept::let_go() {
+    DomainInfo info;
+    if (!look(info)) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
+    if (!info->paused || info->cpu_time != 0) throw Error{Fault::system, fmt::format("domain {}: somebody else has let it run", domain())};
     held_ = false;
 }
 
 void Kept::destroy() {
     if (!domid_ || over_) return;
     if (death_) libxl_evdisable_domain_death(context_.get(), std::exchange(death_, nullptr));
-    const int failed = libxl_domain_destroy(context_.get(), *domid_, nullptr);
-    DomainInfo info;
-    if (failed != 0 && libxl_domain_info(context_.get(), info.get(), *domid_) == 0 && !info->dying)
+    DomainInfo before, after;
+    const bool there = look(before);
+    const int failed = there ? libxl_domain_destroy(context_.get(), *domid_, nullptr) : 0;
+    if (failed != 0 && look(after) && !after->dying) // somebody else may have ended it meanwhile, or be about to
         refuse(fmt::format("domain {}: destroying it", *domid_), failed);
     over_ = true;
     held_ = false;

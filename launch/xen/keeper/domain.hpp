@@ -29,15 +29,19 @@ private:
     std::string context();
     json::Value smbios();
     void unpause();
+    void let_go();
     void destroy();
     void look_after();
     void events();
     std::uint32_t domain() const;
+    /// What the hypervisor says of it; false when it is gone, which it is too when another has its number.
+    bool look(DomainInfo& info);
     [[noreturn]] void refuse(std::string_view what, int code);
 
     Logger logger_;
     Context context_;
     std::optional<std::uint32_t> domid_;
+    std::string uuid_; // of the domain that is kept
     libxl_evgen_domain_death* death_ = nullptr;
     libxl_domain_type type_ = LIBXL_DOMAIN_TYPE_INVALID;
     bool held_ = false;    // destroy it unless it was let run

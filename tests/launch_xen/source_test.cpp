@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which domain a request is about, and that it stays that one.
+#include <functional>
+
+#include "tests/launch_xen/support.hpp"
+
+using namespace sev;
+using namespace sev::launch;
+using namespace sev::launch::xen;
+using test::FakeHost;
+
+namespace {
+
+constexpr const char* its_uuid = "0c2f5b8e-0000-4000-8000-000000000007";
+constexpr const char* another_uuid = "0c2f5b8e-0000-4000-8000-000000000008";
+
+std::string refusal(const std::function<void()>& run) {
+    try {
+        run();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return {};
+}
+
+json::Value guest_of(const char* text) { return json::parse(text, "test"); }
+json::Value domain_seven(const json::Value& more = json::Value::object()) {
+    json::Value out{{"kind", "xen"}, {"domid", 7}};
+    out.update(more);
+    return out;
+}
+
+/// The configuration that the toolstack has on record for the host's domain.
+void record_configuration(FakeHost& host) {
+    host.domain->config = json::Value{{"c_info", {{"type", "pvh"}, {"name", "work"}}},
+                                      {"b_info",
+                                       {{"max_vcpus", 2},
+                                        {"avail_vcpus", {0, 1}},
+                                        {"max_memkb", 262144},
+                                        {"target_memkb", 262144},
+                                        {"kernel", *host.config.kernel},
+                                        {"ramdisk", *host.config.ramdisk},
+                                        {"cmdline", "console=hvc0 quiet"},
+                                        {"type.pvh", json::Value::object()}}}}
+                              .dump();
+}
+
+} // namespace
+
+TEST_CASE("Xen request: what it may say, and each thing that it may not") {
+    const auto wanted = WantedDomain::parse(
+        guest_of(R"({"kind": "xen", "domid": 7, "uuid": "0C2F5B8E-0000-4000-8000-000000000007", "unpause": false})"));
+    CHECK(wanted.domid == 7);
+    CHECK(wanted.uuid == its_uuid);
+    CHECK_FALSE(wanted.unpause);
+    CHECK(WantedDomain::parse(wanted.to_json()) == wanted);
+    const auto plain = WantedDomain::parse(guest_of(R"({"kind": "xen", "domid": 7})"));
+    CHECK(plain.unpause);
+    CHECK_FALSE(plain.uuid);
+    CHECK(WantedDomain::parse(guest_of(R"({"kind": "xen", "xl_cfg": "/a.cfg"})")).file == Path{"/a.cfg"});
+    CHECK(WantedDomain::parse(guest_of(R"({"kind": "xen", "xl_cfg_text": "name='a'"})")).text == "name='a'");
+
+    const std::vector<std::pair<const char*, const char*>> cases{
+        {R"({"kind": "xen"})", "guest: xl_cfg and xl_cfg_text, domid: want exactly one of them"},
+        {R"({"kind": "xen", "domid": 7, "xl_cfg": "/a.cfg"})", "want exactly one of them"},
+        {R"({"kind": "xen", "domid": 0})", "guest: domid is 0, which is dom0"},
+        {R"({"kind": "xen", "domid": 32752})", "guest: domid is"},
+        {R"({"kind": "xen", "xl_cfg": "a.cfg"})", "guest: xl_cfg is a.cfg, want an absolute path"},
+        {R"({"kind": "xen", "xl_cfg": "/a.cfg", "unpause": false})", "guest: unpause goes with domid alone"},
+        {R"({"kind": "xen", "xl_cfg_text": "", "uuid": "0c2f5b8e-0000-4000-8000-000000000007"})", "guest: uuid goes with domid alone"},
+        {R"({"kind": "xen", "domid": 7, "uuid": ""})", "guest: uuid is \"\", want one such as"},
+        {R"({"kind": "xen", "domid": 7, "uuid": "0c2f5b8e000040008000000000000007"})", "want one such as"},
+        {R"({"kind": "xen", "domid": 7, "uuid": "0c2f5b8e-0000-4000-8000-00000000000g"})", "want one such as"},
+        {R"({"kind": "xen", "domid": 7, "uuid": "0c2f5b8e00-00-4000-8000-000000000007"})", "want one such as"},
+        {R"({"kind": "xen", "domid": 7, "uuid": "0c2f5b8e-0000-4000-8000-000000000007 "})", "want one such as"},
+        {R"({"kind": "xen", "domid": 7, "uuid": "\u001b[2J"})", "guest: uuid is \"\\x1b[2J\""},
+        {R"({"kind": "xen", "domid": 7, "uuid": 7})", "guest: uuid"},
+        {R"({"kind": "xen", "domid": 7, "unpause": "no"})", "guest: unpause"},
+        {R"({"kind": "xen", "domid": 7, "unpause": 0})", "guest: unpause"},
+        {R"({"kind": "xen", "domid": 7, "pause": true})", "pause"},
+    };
+    for (const auto& [text, says] : cases) {
+        CAPTURE(text);
+        const std::string said = refusal([&] { WantedDomain::parse(guest_of(text)); });
+        CHECK_MESSAGE(said.find(says) != std::string::npos, said);
+    }
+}
+
+TEST_CASE("Xen source: a domain that has another UUID than the request says is not looked at, and left alone") {
+    FakeHost host;
+    record_configuration(host);
+    auto source = host.source();
+    CHECK(refusal([&] { source.plan(domain_seven({{"uuid", another_uuid}})); }) ==
+          fmt::format("domain 7: is another one by now: its UUID is {}, want {}", its_uuid, another_uuid));
+    CHECK_FALSE(host.domain->held);
+    CHECK(source.plan(domain_seven({{"uuid", its_uuid}})).identity == json::Value{{"uuid", its_uuid}});
+    CHECK(source.plan(domain_seven()).identity == json::Value{{"uuid", its_uuid}});
+    CHECK(refusal([&] { source.plan({{"kind", "xen"}, {"domid", 8}}); }) == "domain 8: there is none");
+    host.domain->state.has_run = true;
+    CHECK(refusal([&] { source.plan(domain_seven({{"unpause", false}})); }) == "domain 7: has run, want one that was created paused");
+    CHECK(host.domain->destroyed == 0);
+}
+
+TEST_CASE("Xen source: a number that becomes another domain's after it was planned is not taken hold of") {
+    for (const bool named : {false, true}) {
+        FakeHost host;
+        record_configuration(host);
+        auto source = host.source();
+        const json::Value guest = named ? domain_seven({{"uuid", its_uuid}, {"unpause", false}}) : domain_seven();
+        const auto plan = source.plan(guest);
+        host.domain->state.uuid = another_uuid;
+        CHECK(refusal([&] { source.open(guest, plan.identity); }) == "domain 7: is gone");
+        CHECK_FALSE(host.domain->held);
+        CHECK(host.domain->destroyed == 0);
+        CHECK(source.destroy_leftover(plan.identity) == "nothing was left of it");
+        CHECK(host.domain->destroyed == 0);
+        host.domain->state.uuid = its_uuid;
+        host.domain->state.domid = 8; // the same qube, started anew
+        CHECK(refusal([&] { source.open(guest, plan.identity); }) == "domain 7: is gone");
+        CHECK_FALSE(host.domain->held);
+    }
+}
+
+TEST_CASE("Xen source: a domain that somebody else resumes is measured, given its secret and left paused") {
+    FakeHost host;
+    record_configuration(host);
+    auto source = host.source();
+    const json::Value wanted = domain_seven({{"uuid", its_uuid}, {"unpause", false}});
+    const auto plan = source.plan(wanted);
+    {
+        const auto guest = source.open(wanted, plan.identity);
+        CHECK(host.domain->held);
+        CHECK(guest->is_left_paused());
+        const auto slot = guest->slot("initrd");
+        REQUIRE(slot);
+        const std::string secret = "070701 and what an archive holds besides";
+        std::ranges::copy(secret, host.space.at(guest->locate(slot->gpa, slot->length_bytes)[0].at, slot->length_bytes).begin());
+        CHECK_FALSE(guest->alive());
+        guest->run();
+        CHECK(host.domain->unpaused == 0);
+        CHECK(host.domain->let_go == 1);
+        CHECK(host.domain->state.paused);
+        CHECK(guest->alive());
+        CHECK(as_text(host.memory->get(host.gpa("ramdisk"), secret.size())) == secret);
+        CHECK(host.memory->mapped == 0); // whoever ends the domain is not kept waiting by us
+        host.domain->state.paused = false;
+        host.domain->state.has_run = true;
+        CHECK(guest->alive());
+        host.domain->gone = true; // ended by whoever resumed it
+        CHECK_FALSE(guest->alive());
+        guest->destroy(); // harmless
+    }
+    CHECK(source.adopt(plan.identity) == nullptr);
+}
+
+TEST_CASE("Xen source: a domain that is to be left paused is checked as any other right before, and one that runs by then is refused") {
+    const std::vector<std::pair<std::function<void(FakeHost&)>, const char*>> cases{
+        {[](FakeHost& host) { host.memory->flip(host.gpa("kernel") + 1); }, "has changed since it was measured: kernel"},
+        {[](FakeHost& host) { host.domain->state.has_run = true; }, "has run already"},
+        {[](FakeHost& host) { host.domain->state.paused = false; }, "is not paused"},
+        {[](FakeHost& host) { host.domain->context[40 + 0x280] ^= 1; }, "rip"},
+    };
+    for (const auto& [tamper, says] : cases) {
+        CAPTURE(says);
+        FakeHost host;
+        const auto guest = host.guest(false);
+        tamper(host);
+        const std::string said = refusal([&] { guest->run(); });
+        CHECK_MESSAGE(said.find(says) != std::string::npos, said);
+        CHECK(host.domain->let_go == 0);
+        CHECK(host.domain->unpaused == 0);
+        CHECK(host.memory->written.empty());
+        CHECK_FALSE(guest->alive());
+        guest->destroy();
+        CHECK(host.domain->destroyed == 1);
+    }
+}
