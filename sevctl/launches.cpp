@@ -38,6 +38,16 @@ constexpr std::array watch_arguments{
 
 std::string target_of(const Arguments& given) { return fmt::format("/v1/launches/{}", parse_number(given.text("ID"), "ID", 1, UINT32_MAX)); }
 
+/// For the query of a request target (RFC 3986): everything but unreserved characters as %XX.
+std::string query_value(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view{"-._~"}.find(c) != std::string_view::npos;
+        out += plain ? std::string{c} : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+    return out;
+}
+
 [[noreturn]] void no_such(const Arguments& given) {
     throw Error{Fault::usage, fmt::format("sevd knows no launch {}", printable(given.text("ID"))), "see: sevctl launches list"};
 }
@@ -45,12 +55,13 @@ std::string target_of(const Arguments& given) { return fmt::format("/v1/launches
 Answer list(const Arguments& given, Console& console) {
     const std::uint64_t limit = given.number_if("--limit", 1, 1000).value_or(50);
     const auto name = given.text_if("--name");
-    const auto answer = Service::daemon(given).get(fmt::format("/v1/launches?limit={}", name ? 1000 : limit));
+    const auto answer =
+        Service::daemon(given).get(fmt::format("/v1/launches?limit={}{}", limit, name ? "&name=" + query_value(*name) : std::string{}));
     if (!answer) throw Error{Fault::network, "sevd: has no list of launches"};
     json::Object object{*answer, "sevd's answer"};
     json::Value launches = json::Value::array();
-    for (const json::Value& launch : object.array("launches", 1000))
-        if (launches.size() < limit && (!name || launch.value("name", "") == *name)) launches.push_back(launch);
+    for (const json::Value& launch : object.array("launches", limit))
+        launches.push_back(launch);
     if (console.json()) {
         json::Value out = result_of(given);
         out["launches"] = launches;
@@ -120,7 +131,7 @@ const Command launches_list_command{
     .summary = "list what sevd is launching, runs, refused and ended",
     .text = "One line a launch, the newest first: number, state, protection level, name, and the reason of its state. Levels below L3 have no memory "
             "encryption.",
-    .example = "sevctl launches list --limit 5",
+    .example = "sevctl launches list --name web --limit 1",
     .arguments = list_arguments,
     .run = list,
 };

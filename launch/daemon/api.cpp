@@ -132,14 +132,19 @@ Response Api::create(const Request& request) { return answer(parts_.launches.cre
 Response Api::list(const Request& request) {
     std::size_t limit = list_limit;
     for (const auto& [key, value] : request.query) {
-        const auto wanted = number(value);
-        if (key != "limit" || !wanted || *wanted == 0 || *wanted > list_limit)
-            return service::problem(
-                400, fmt::format("query: {}={} is not known, want limit=1 … {}", printable(key, 64), printable(value, 64), list_limit));
-        limit = *wanted;
+        if (key == "name") {
+            name = attest::checked_name(value, "query: name");
+        } else if (key == "limit") {
+            const auto wanted = number(value);
+            if (!wanted || *wanted == 0 || *wanted > list_limit)
+                return service::problem(400, fmt::format("query: limit is \"{}\", want 1 to {}", printable(value, 64), list_limit));
+            limit = *wanted;
+        } else {
+            return service::problem(400, fmt::format("query: {} is not known, want name or limit", printable(key, 64)));
+        }
     }
     json::Value out = json::Value::array();
-    for (const Record& record : parts_.launches.list(limit)) out.push_back(record.to_json(false));
+    for (const Record& record : parts_.launches.list(limit, name)) out.push_back(record.to_json(false));
     return service::json_response({{"launches", std::move(out)}});
 }
 

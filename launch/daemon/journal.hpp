@@ -16,6 +16,8 @@ public:
     /// Launches that have ended are kept, the newest so many.
     static constexpr std::size_t ended_limit = 1000;
     /// Makes or opens it. Throws Error{Fault::system} when it cannot, or another process has it; Error{Fault::malformed} for a file that is no
+    /// Bundles are kept, of launches that have not ended and then the newest, as long as their texts together are no longer than this.
+    static constexpr std::size_t bundle_limit_bytes = 64U << 20;
     /// journal, a damaged one, or one of another version: never a silent new one.
     explicit Journal(const Path& directory);
     Journal(const Journal&) = delete;
@@ -34,6 +36,18 @@ public:
 
     /// Guest contexts that the PSP would not let go of: to be tried again. A handle is there once.
     struct Stuck {
+    /// At most `limit` launches, the newest first; of this name alone, if one is given.
+    std::vector<Record> newest(std::size_t limit, const std::optional<std::string>& name) const;
+
+    /// Keeps what a launch's owner saw, with the time of the measurement; one a launch, the last.
+    void keep_bundle(std::uint64_t launch, const attest::Bundle& bundle, attest::Time measured);
+    struct Kept {
+        attest::Bundle bundle;
+        attest::Time measured{};
+    };
+    /// nullopt when there is none: not measured yet, or so long ago that others took its room. Throws Error{Fault::malformed} for a row that is not
+    /// as `keep_bundle` writes it.
+    std::optional<Kept> bundle(std::uint64_t launch) const;
         psp::GuestHandle handle{};
         psp::Asid asid{}; // 0: it has none any more
         std::string reason;

@@ -181,15 +181,11 @@ void Launches::start_thread(const std::shared_ptr<Live>& live, std::function<voi
     }};
 }
 
-std::vector<Record> Launches::list(std::size_t limit) const {
-    std::vector<Record> out = parts_.journal.all();
-    {
-        const std::scoped_lock lock{mutex_};
-        for (Record& record : out)
-            if (const auto live = live_.find(record.id); live != live_.end()) record = live->second->copy();
-    }
-    std::ranges::reverse(out);
-    if (out.size() > limit) out.resize(limit);
+std::vector<Record> Launches::list(std::size_t limit, const std::optional<std::string>& name) const {
+    std::vector<Record> out = parts_.journal.newest(limit, name);
+    const std::scoped_lock lock{mutex_};
+    for (Record& record : out)
+        if (const auto live = live_.find(record.id); live != live_.end()) record = live->second->copy();
     return out;
 }
 

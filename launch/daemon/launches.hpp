@@ -48,8 +48,8 @@ public:
     /// Admits a launch and starts it: the answer comes before the guest is taken hold of. Throws what GuestSource::plan throws, and what taking an
     /// ASID throws.
     std::variant<Record, Refusal> create(const LaunchRequest& request);
-    /// Newest first, at most `limit`.
-    std::vector<Record> list(std::size_t limit) const;
+    /// Newest first, at most `limit`; of this name alone, if one is given.
+    std::vector<Record> list(std::size_t limit, const std::optional<std::string>& name = std::nullopt) const;
     std::optional<Record> find(std::uint64_t id) const;
     /// Calls a launch off, or ends a running guest. Returns the launch as it is then: the end itself comes later.
     std::variant<Record, Refusal> cancel(std::uint64_t id);

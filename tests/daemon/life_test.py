@@ -63,6 +63,13 @@ class Document(host.Host):
         self.assertEqual(len(ask("GET", "/v1/launches", "/v1/launches", 200)["launches"]), 1)
         ask("GET", "/v1/launches?limit=1", "/v1/launches", 200)
         ask("GET", "/v1/launches?limit=0", "/v1/launches", 400)
+        for query, found in (("name=web", 1), ("name=%77e%62&limit=1", 1), ("name=other", 0), ("name=web%27", 0)):
+            self.assertEqual(len(ask("GET", f"/v1/launches?{query}", "/v1/launches", 200)["launches"]), found)
+        for query, says in (("name=", "query: name: 0 bytes, want 1 to 128"), (f"name={'x' * 129}", "129 bytes"), ("name=%C3%A9", "outside printable ASCII"), ("name=a&name=b", "each name once"),
+                            ("name=%1B[2J", "query is not"), ("limit=1001", 'query: limit is "1001", want 1 to 1000'), ("limit=", "limit is"), ("limit=-1", "limit is"),
+                            ("limit=1&names=web", "query: names is not known, want name or limit")):
+            problem = ask("GET", f"/v1/launches?{query}", "/v1/launches", 400)
+            self.assertIn(says, problem["detail"])
         ask("GET", "/v1/launches?what=1", "/v1/launches", 400)
         ask("GET", "/v1/launches/77", "/v1/launches/{id}", 404)
         ask("GET", "/v1/launches/x", "/v1/launches/{id}", 404)

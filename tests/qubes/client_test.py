@@ -163,11 +163,14 @@ class Outcomes(unittest.TestCase):
         def answer(*launches):
             return sevd.Answer(200, {"launches": list(launches)})
 
-        self.assertEqual(status.newest(answer({"id": 1, "name": "work"}, {"id": 4, "name": "work"}, {"id": 9, "name": "other"}, 7, {"name": "work"}), "work"), 4)
+        self.assertEqual(status.newest(answer({"id": 4, "name": "work"}), "work"), 4)
         self.assertIsNone(status.newest(answer(), "work"))
-        for bad in (sevd.Answer(200, []), sevd.Answer(200, {"launches": {}}), sevd.Answer(500, {"launches": []})):
-            with self.assertRaises(sevd.Trouble):
+        for bad in (sevd.Answer(200, []), sevd.Answer(200, {"launches": {}}), sevd.Answer(500, {"launches": []}), answer({"id": 4, "name": "other"}), answer(7), answer({"name": "work"}),
+                    answer({"id": True, "name": "work"}), answer({"id": -1, "name": "work"}), answer({"id": "4", "name": "work"}), answer({"id": 4, "name": "work"}, {"id": 1, "name": "work"})):
+            with self.assertRaises(sevd.Trouble, msg=bad.body):
                 status.newest(bad, "work")
+        with self.assertRaises(sevd.Trouble):
+            asyncio.run(status.latest("work&limit=1000"))  # no name of a qube, so not asked for
 
     def test_status_takes_no_argument_and_no_odd_name(self):
         with unittest.mock.patch("sys.stderr"):

@@ -2,6 +2,7 @@
 """A sevd for tests of those who ask it: real HTTP on a real Unix socket, and any answer one wants."""
 import asyncio
 import json
+import re
 
 
 class FakeSevd:
@@ -46,8 +47,8 @@ class FakeSevd:
             key = len(self.launches) + 1
             self.launches[key] = dict(verdict(body) if callable(verdict) else verdict, id=key, name=body["name"])
             return 201, {"id": key, "name": body["name"], "state": "accepted"}
-        if (method, target) == ("GET", "/v1/launches?limit=1000"):
-            return 200, {"launches": [{"id": key, "name": launch["name"]} for key, launch in self.launches.items()]}
+        if method == "GET" and (asked := re.fullmatch(r"/v1/launches\?name=([A-Za-z0-9_-]+)&limit=1", target)):
+            return 200, {"launches": [{"id": key, "name": launch["name"]} for key, launch in sorted(self.launches.items(), reverse=True) if launch["name"] == asked[1]][:1]}
         if method == "GET" and target.startswith("/v1/launches/"):
             launch = self.launches[int(target.rsplit("/", 1)[1])]
             if self.hold is not None and not self.hold.is_set():

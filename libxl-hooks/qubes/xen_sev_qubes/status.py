@@ -9,16 +9,23 @@ from xen_sev_qubes import gate, sevd, settings
 
 
 def newest(answer, name):
-    """The id of the newest launch of `name` in sevd's list, or None. Throws sevd.Trouble."""
-    if answer.status != 200 or not isinstance(answer.body, dict) or not isinstance(answer.body.get("launches"), list):
-        raise sevd.Trouble("sevd's list of launches is none")
-    ids = [launch["id"] for launch in answer.body["launches"] if isinstance(launch, dict) and launch.get("name") == name and isinstance(launch.get("id"), int)]
-    return max(ids) if ids else None
+    """The id of the one launch in sevd's list of the newest of `name`, or None. Throws sevd.Trouble."""
+    launches = answer.body.get("launches") if answer.status == 200 and isinstance(answer.body, dict) else None
+    if not isinstance(launches, list) or len(launches) > 1:
+        raise sevd.Trouble("sevd's list of launches is none" if answer.status == 200 else f"sevd: {answer.problem()}")
+    if not launches:
+        return None
+    launch = launches[0] if isinstance(launches[0], dict) else {}
+    if launch.get("name") != name or not isinstance(launch.get("id"), int) or isinstance(launch["id"], bool) or launch["id"] < 0:
+        raise sevd.Trouble("sevd's list of launches has another one than was asked for")
+    return launch["id"]
 
 
 async def latest(name):
     """The newest launch of a qube, whole, or None. Throws sevd.Absent, sevd.Trouble."""
-    number = newest(await sevd.ask("GET", "/v1/launches?limit=1000"), name)
+    if not settings.QUBE.fullmatch(name):
+        raise sevd.Trouble("is no name of a qube")
+    number = newest(await sevd.ask("GET", f"/v1/launches?name={name}&limit=1"), name)
     if number is None:
         return None
     answer = await sevd.ask("GET", f"/v1/launches/{number}")
