@@ -131,6 +131,7 @@ Response Api::create(const Request& request) { return answer(parts_.launches.cre
 
 Response Api::list(const Request& request) {
     std::size_t limit = list_limit;
+    std::optional<std::string> name;
     for (const auto& [key, value] : request.query) {
         if (key == "name") {
             name = attest::checked_name(value, "query: name");

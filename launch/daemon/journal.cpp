@@ -277,6 +277,16 @@ std::optional<Record> Journal::find(std::uint64_t id) const {
     return record_from(select);
 }
 
+std::vector<Record> Journal::newest(std::size_t limit, const std::optional<std::string>& name) const {
+    const std::scoped_lock lock{mutex_};
+    Statement select{database_->handle, fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", columns, name ? "WHERE name = ?" : "")};
+    if (name) select.bind(std::string_view{*name});
+    select.bind(static_cast<std::int64_t>(limit));
+    std::vector<Record> out;
+    while (select.step()) out.push_back(record_from(select));
+    return out;
+}
+
 void Journal::add_stuck(const Stuck& stuck) {
     const std::scoped_lock lock{mutex_};
     Statement insert{database_->handle, "INSERT OR REPLACE INTO stuck(handle, asid, reason) VALUES(?, ?, ?)"};
@@ -300,13 +310,3 @@ std::vector<Journal::Stuck> Journal::stuck() const {
 }
 
 } // namespace sev::daemon
-std::vector<Record> Journal::newest(std::size_t limit, const std::optional<std::string>& name) const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", columns, name ? "WHERE name = ?" : "")};
-    if (name) select.bind(std::string_view{*name});
-    select.bind(static_cast<std::int64_t>(limit));
-    std::vector<Record> out;
-    while (select.step()) out.push_back(record_from(select));
-    return out;
-}
-

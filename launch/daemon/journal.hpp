@@ -16,8 +16,6 @@ public:
     /// Launches that have ended are kept, the newest so many.
     static constexpr std::size_t ended_limit = 1000;
     /// Makes or opens it. Throws Error{Fault::system} when it cannot, or another process has it; Error{Fault::malformed} for a file that is no
-    /// Bundles are kept, of launches that have not ended and then the newest, as long as their texts together are no longer than this.
-    static constexpr std::size_t bundle_limit_bytes = 64U << 20;
     /// journal, a damaged one, or one of another version: never a silent new one.
     explicit Journal(const Path& directory);
     Journal(const Journal&) = delete;
@@ -33,9 +31,6 @@ public:
     /// All launches, oldest first. Throws Error{Fault::malformed} for a row that is not as `save` writes it.
     std::vector<Record> all() const;
     std::optional<Record> find(std::uint64_t id) const;
-
-    /// Guest contexts that the PSP would not let go of: to be tried again. A handle is there once.
-    struct Stuck {
     /// At most `limit` launches, the newest first; of this name alone, if one is given.
     std::vector<Record> newest(std::size_t limit, const std::optional<std::string>& name) const;
 
@@ -48,6 +43,9 @@ public:
     /// nullopt when there is none: not measured yet, or so long ago that others took its room. Throws Error{Fault::malformed} for a row that is not
     /// as `keep_bundle` writes it.
     std::optional<Kept> bundle(std::uint64_t launch) const;
+
+    /// Guest contexts that the PSP would not let go of: to be tried again. A handle is there once.
+    struct Stuck {
         psp::GuestHandle handle{};
         psp::Asid asid{}; // 0: it has none any more
         std::string reason;
