@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <thread>
 
@@ -135,7 +136,30 @@ constexpr Argument missing_hours_option{.name = "--missing-hours", .kind = Kind:
                                         .help = "How long to believe that an endorsement does not exist (default 24, at most 168)."};
 constexpr Argument offline_option{.name = "--offline", .kind = Kind::flag, .help = "Ask no server: the cache alone."};
 
-constexpr std::array cek_arguments{
+/// What either command takes, and behind it where and how to ask.
+template <std::size_t Own>
+constexpr auto with_fetching(const std::array<Argument, Own>& own) {
+    constexpr std::array fetching{
+        root_option,
+        cache_option,
+        config_option,
+        cek_url_option,
+        ca_url_option,
+        proxy_option,
+        cacert_option,
+        deadline_option,
+        attempt_timeout_option,
+        back_off_option,
+        missing_hours_option,
+        offline_option,
+        cli::json_option,
+    };
+    std::array<Argument, Own + fetching.size()> out{};
+    std::ranges::copy(fetching, std::ranges::copy(own, out.begin()).out);
+    return out;
+}
+
+constexpr auto cek_arguments = with_fetching(std::array{
     Argument{.name = "--id", .metavar = "HEX", .help = "The chip's id: 128 hex digits, as sevctl show identifier prints it.", .required = true},
     Argument{.name = "--product",
              .kind = Kind::choice,
@@ -144,41 +168,15 @@ constexpr std::array cek_arguments{
              .choices = products},
     Argument{
         .name = "--key", .metavar = "FINGERPRINT", .help = "Fingerprint of the CEK that the platform itself names, in hex; any other is refused."},
-    root_option,
-    cache_option,
-    config_option,
-    cek_url_option,
-    ca_url_option,
-    proxy_option,
-    cacert_option,
-    deadline_option,
-    attempt_timeout_option,
-    back_off_option,
-    missing_hours_option,
-    offline_option,
-    cli::json_option,
-};
-constexpr std::array ca_arguments{
+});
+constexpr auto ca_arguments = with_fetching(std::array{
     Argument{.name = "--product",
              .kind = Kind::choice,
              .metavar = "PRODUCT",
              .help = "Whose ASK and ARK. AMD is known to publish those of the first three at the built-in address.",
              .choices = products,
              .required = true},
-    root_option,
-    cache_option,
-    config_option,
-    cek_url_option,
-    ca_url_option,
-    proxy_option,
-    cacert_option,
-    deadline_option,
-    attempt_timeout_option,
-    back_off_option,
-    missing_hours_option,
-    offline_option,
-    cli::json_option,
-};
+});
 
 } // namespace
 
