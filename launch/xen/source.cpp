@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/crypto.hpp"
 #include "base/error.hpp"
 #include "ovmf-measure/xen/config_readers.hpp"
 
@@ -47,6 +48,7 @@ std::string uuid_of(const json::Value& identity) {
     json::Object object{identity, "identity of a Xen guest"};
     std::string uuid = object.string("uuid", 64);
     object.string_or("name", "", 4096);
+    object.string_or("configuration", "", 64);
     object.done();
     return uuid;
 }
@@ -65,6 +67,15 @@ bool names_uuid(std::string_view text) {
 
 /// The configuration inside {"domid": …, "config": {…}}, or the value itself.
 json::Value& inner(json::Value& config) { return config.contains("config") ? config["config"] : config; }
+
+/// SHA-256 of a configuration without what xl draws anew each time it reads one: the UUID, and HVM's generation id.
+std::string digest_of(json::Value config) {
+    json::Value& all = inner(config);
+    all.at("c_info").erase("uuid");
+    for (json::Value& part : all.at("b_info"))
+        if (part.is_object()) part.erase("ms_vm_genid");
+    return hex(sha256(as_bytes(all.dump())));
+}
 
 } // namespace
 
@@ -107,7 +118,7 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
     const std::string source = wanted.file ? read_text(*wanted.file, measure::xen_config_limit_bytes) : *wanted.text;
     const std::string uuid = names_uuid(source) && c_info.contains("uuid") ? c_info.at("uuid").get<std::string>() : random_uuid();
     if (parts_.toolstack->adopt(uuid, false)) throw Error{Fault::usage, fmt::format("a domain with the UUID {} is there already", printable(uuid))};
-    return {.es = false, .identity = {{"uuid", uuid}, {"name", read.name}}};
+    return {.es = false, .identity = {{"uuid", uuid}, {"name", read.name}, {"configuration", digest_of(config)}}};
 }
 
 std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::Value& identity) {
@@ -123,6 +134,10 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::
         return std::make_unique<DomainGuest>(std::move(made));
     }
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
+    if (digest_of(config) != identity.at("configuration"))
+        throw Error{Fault::malformed,
+                    fmt::format("{}: has changed since the launch was admitted", wanted.file ? printable(wanted.file->string(), 4096) : "configuration"),
+                    "launch it anew"};
     inner(config)["c_info"]["uuid"] = uuid;
     const std::string text = inner(config).dump();
     made.prepared =

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cerrno>
+#include <functional>
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -70,6 +71,8 @@ struct FakeState {
     std::optional<launch::xen::ModulePlace> smbios;
     int unpaused = 0, let_go = 0, destroyed = 0;
     bool gone = false, held = false;
+    std::function<std::string(const Path&)> read_xl_config;
+    std::function<void(const std::string& libxl_json)> create;
 };
 
 class FakeDomain final : public launch::xen::Domain {
@@ -105,8 +108,15 @@ class FakeToolstack final : public launch::xen::Toolstack {
 public:
     FakeToolstack(std::shared_ptr<FakeState> shared, measure::XenVersion version) : shared_{std::move(shared)}, version_{version} {}
     measure::XenVersion version() override { return version_; }
-    std::string read_xl_config(const Path& file) override { throw Error{Fault::malformed, file.string() + ": is for another test"}; }
-    std::unique_ptr<launch::xen::Domain> create(const std::string& /*libxl_json*/) override { throw Error{Fault::system, "nothing can be created"}; }
+    std::string read_xl_config(const Path& file) override {
+        if (!shared_->read_xl_config) throw Error{Fault::malformed, file.string() + ": is for another test"};
+        return shared_->read_xl_config(file);
+    }
+    std::unique_ptr<launch::xen::Domain> create(const std::string& libxl_json) override {
+        if (!shared_->create) throw Error{Fault::system, "nothing can be created"};
+        shared_->create(libxl_json);
+        return std::make_unique<FakeDomain>(shared_);
+    }
     std::unique_ptr<launch::xen::Domain> adopt(std::uint32_t domid, bool hold) override { return adopted(domid == shared_->state.domid, hold); }
     std::unique_ptr<launch::xen::Domain> adopt(const std::string& uuid, bool hold) override { return adopted(uuid == shared_->state.uuid, hold); }
     std::unique_ptr<launch::xen::Domain> adopt(std::uint32_t domid, const std::string& uuid, bool hold) override {
