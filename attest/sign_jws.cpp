@@ -6,11 +6,9 @@ namespace sev::attest {
 OwnerKey owner_key(const P384Key& key) { return {key.public_point()}; }
 
 std::string sign_jws(const P384Key& key, std::string_view type, std::string_view payload) {
-    const std::string input = jws_signing_input(owner_key(key), type, payload);
+    std::string input = jws_signing_input(owner_key(key), type, payload);
     const P384Signature signature = key.sign(sha384(as_bytes(input)));
-    Bytes both{signature.r.begin(), signature.r.end()};
-    both.insert(both.end(), signature.s.begin(), signature.s.end());
-    return input + "." + base64url(both);
+    return with_signature(std::move(input), signature);
 }
 
 } // namespace sev::attest

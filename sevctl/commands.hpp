@@ -44,6 +44,7 @@ extern const Command launches_list_command;
 extern const Command launches_show_command;
 extern const Command launches_cancel_command;
 extern const Command launches_watch_command;
+extern const Command bundle_command;
 extern const Command owner_status_command;
 extern const Command owner_sessions_command;
 extern const Command owner_session_command;

@@ -3,8 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "attest/judge.hpp"
-#include "attest/protocol/bundle.hpp"
+#include "attest/judge_bundle.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
 #include "sevctl/time.hpp"
@@ -17,8 +16,17 @@ constexpr std::array arguments{
     Argument{.name = "--bundle",
              .kind = Kind::input,
              .metavar = "FILE",
-             .help = "All evidence in one file (JSON, format xen-sev/bundle).",
-             .limit_bytes = attest::Bundle::limit_bytes},
+             .help = "All evidence in one file: as sevctl bundle collects it (a JWS; with --host-key), or as JSON (format xen-sev/bundle).",
+             .limit_bytes = attest::SignedBundle::wire_limit_bytes},
+    Argument{.name = "--host-key",
+             .kind = Kind::input,
+             .metavar = "FILE",
+             .help = "With a signed bundle: the host's public key that you pinned (a JWK, as sevctl bundle --print-key prints it).",
+             .limit_bytes = 16 << 10},
+    Argument{.name = "--max-age",
+             .kind = Kind::number,
+             .metavar = "SECONDS",
+             .help = "With a signed bundle: do not trust one that was collected longer ago. Default: any age."},
     Argument{.name = "--platform",
              .kind = Kind::input,
              .metavar = "FILE",
@@ -72,7 +80,14 @@ constexpr std::array arguments{
     json_option,
 };
 
+/// The bundle and who is known to have signed it.
+struct Signed {
+    attest::SignedBundle bundle;
+    attest::HostKey host;
+};
+
 struct Evidence {
+    std::optional<Signed> collected{}; // then the others are empty
     attest::PlatformEvidence platform;
     attest::LaunchEvidence launch;
     std::optional<attest::SessionOffer> offer;
@@ -107,6 +122,31 @@ Evidence from_raw_files(const Arguments& given) {
     return out;
 }
 
+/// Signed or not: a file that is not signed is never taken for one that is, nor the other way round.
+Evidence from_bundle(const Arguments& given) {
+    const Bytes bytes = input_bytes(given, "--bundle");
+    const std::string file = shown(given.text("--bundle"));
+    Evidence out;
+    if (!attest::looks_signed(as_text(bytes))) {
+        for (const std::string_view name : {"--host-key", "--max-age"})
+            if (given.has(name))
+                throw Error{Fault::usage, fmt::format("{}: is not signed, and {} is given", file, name), "sevctl bundle makes signed ones"};
+        auto whole = attest::read_message<attest::Bundle>(as_text(bytes), file);
+        out.platform = std::move(whole.platform);
+        out.launch = std::move(whole.launch);
+        out.offer = std::move(whole.offer);
+        return out;
+    }
+    if (!given.has("--host-key"))
+        throw Error{Fault::usage, fmt::format("{}: is signed by a host, and --host-key is missing", file),
+                    "on the host: sevctl bundle --print-key; carry the key on a way that you trust"};
+    const Bytes key_text = input_bytes(given, "--host-key");
+    const std::string key_file = shown(given.text("--host-key"));
+    const auto host = attest::HostKey::from_json(json::parse(as_text(key_text), key_file, {.bytes = 16 << 10, .depth = 4}), key_file);
+    out.collected = Signed{.bundle = attest::open_signed_bundle(as_text(bytes), host, file), .host = host};
+    return out;
+}
+
 Evidence evidence_of(const Arguments& given) {
     const bool bundle = given.has("--bundle"), messages = given.has("--platform") || given.has("--launch"), raw_files = given.has("--chain");
     if (bundle + messages + raw_files != 1)
@@ -114,21 +154,27 @@ Evidence evidence_of(const Arguments& given) {
     if (!raw_files)
         for (const std::string_view name : {"--build", "--guest-policy", "--measurement", "--report", "--nonce"})
             if (given.has(name)) throw Error{Fault::usage, fmt::format("{} is given without --chain", name)};
+    if (!bundle)
+        for (const std::string_view name : {"--host-key", "--max-age"})
+            if (given.has(name)) throw Error{Fault::usage, fmt::format("{} is given without --bundle", name)};
     if (raw_files) return from_raw_files(given);
-    if (bundle) {
-        auto whole = message_of<attest::Bundle>(given, "--bundle");
-        return {std::move(whole.platform), std::move(whole.launch), std::move(whole.offer)};
-    }
-    return {message_of<attest::PlatformEvidence>(given, "--platform"), message_of<attest::LaunchEvidence>(given, "--launch"), std::nullopt};
+    if (bundle) return from_bundle(given);
+    return {.platform = message_of<attest::PlatformEvidence>(given, "--platform"),
+            .launch = message_of<attest::LaunchEvidence>(given, "--launch"),
+            .offer = std::nullopt};
 }
 
 /// What the guest owner knows of the session: its own copy of the offer where there is one.
-attest::SessionFacts facts_of(const Arguments& given, const Evidence& evidence) {
-    attest::SessionFacts facts;
+Digest pdh_of(const Arguments& given) {
     const std::string file = shown(given.text("--pdh"));
     const psp::Chain chain = psp::parse_chain(input_bytes(given, "--pdh"), file);
     if (!chain.pdh) throw Error{Fault::malformed, fmt::format("{}: has no PDH", file)};
-    facts.pdh = chain.pdh->fingerprint();
+    return chain.pdh->fingerprint();
+}
+
+attest::SessionFacts facts_of(const Arguments& given, const Evidence& evidence) {
+    attest::SessionFacts facts;
+    facts.pdh = pdh_of(given);
     const auto offer = given.has("--offer") ? std::optional{message_of<attest::SessionOffer>(given, "--offer")} : evidence.offer;
     if (offer) {
         facts.id = offer->session_id;
@@ -146,7 +192,16 @@ attest::SessionFacts facts_of(const Arguments& given, const Evidence& evidence) 
     return facts;
 }
 
+attest::Verdict verdict_of_collected(const Arguments& given, Console& console, const Signed& evidence, const attest::Standard& standard) {
+    attest::BundleKnowledge known{.pdh = pdh_of(given)};
+    if (given.has("--tik")) known.tik = key_argument<psp::Tik>(given, console, "--tik");
+    if (given.has("--offer")) known.offer = message_of<attest::SessionOffer>(given, "--offer");
+    if (const auto seconds = given.number_if("--max-age", 1, 4'000'000'000)) known.max_age = std::chrono::seconds{*seconds};
+    return attest::judge_bundle(evidence.bundle, evidence.host, std::move(known), standard, time_of(given));
+}
+
 attest::Verdict verdict_of(const Arguments& given, Console& console, const Evidence& evidence, const attest::Standard& standard) {
+    if (evidence.collected) return verdict_of_collected(given, console, *evidence.collected, standard);
     attest::SessionFacts facts = facts_of(given, evidence);
     if (evidence.launch.kind() == attest::EvidenceKind::report) {
         if (given.has("--tik")) console.warn("--tik is not used: an attestation report is judged by its signature");
@@ -167,6 +222,16 @@ Answer run(const Arguments& given, Console& console) {
         json::Value result = result_of(given);
         result["trusted"] = verdict.trusted();
         result["verdict"] = verdict.to_json();
+        if (evidence.collected) {
+            const attest::SignedBundle& bundle = evidence.collected->bundle;
+            result["collected"] = {{"host", evidence.collected->host.thumbprint()},
+                                   {"launch", bundle.launch},
+                                   {"state", bundle.state},
+                                   {"collector", bundle.collector},
+                                   {"created_at", attest::text(bundle.created_at)},
+                                   {"measured_at", attest::text(bundle.measured_at)},
+                                   {"collected_at", attest::text(bundle.collected_at)}};
+        }
         console.print(result);
     } else {
         console.print(attest::render(verdict));
@@ -187,6 +252,9 @@ const Command judge_command{
         "The evidence comes as a bundle, as two messages, or as files of other tools: a chain with --chain, and a measurement or an attestation "
         "report. A "
         "measurement needs the session's TIK. The PDH that the session was made for is the owner's knowledge and never taken from the evidence.\n\n"
+        "A bundle that sevctl bundle collected on the host can be judged on a machine without network. Its signature is verified under the pinned "
+        "--host-key; one that does not verify is trouble, exit status 2, and nothing of it is judged. The signature says who collected the bundle "
+        "and attests nothing: a measurement is still trusted only with the session's TIK, and a report only with the owner's own --offer.\n\n"
         "No secret is released here.",
     .example = "sevctl judge owner.json --bundle bundle.json --pdh platform.chain --tik vm_tik.bin",
     .arguments = arguments,

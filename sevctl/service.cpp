@@ -16,15 +16,26 @@ constexpr std::chrono::milliseconds deadline{30'000};
 
 Service Service::daemon(const Arguments& given) { return {"sevd", given.text_if("--socket").value_or(default_socket)}; }
 
-json::Value Service::read(const client::Answer& answer) const {
+void Service::expect(const client::Answer& answer, std::string_view type) const {
     if (answer.status < 200 || answer.status > 299) {
         const client::Problem problem = client::problem_of(answer);
         throw Error{Fault::network, fmt::format("{}: {}", name_, problem.detail), problem.hint};
     }
+    if (answer.content_type != type && !answer.body.empty())
+        throw Error{Fault::network, fmt::format("{}: answered with type {}, want {}", name_, printable(answer.content_type), type)};
+}
+
+json::Value Service::read(const client::Answer& answer) const {
+    expect(answer, "application/json");
     if (answer.body.empty()) return json::Value::object();
-    if (answer.content_type != "application/json")
-        throw Error{Fault::network, fmt::format("{}: answered with type {}, want application/json", name_, printable(answer.content_type))};
     return json::parse(answer.body, name_ + "'s answer", {.bytes = answer_limit_bytes, .depth = 24});
+}
+
+std::optional<std::string> Service::get_text(const std::string& target, std::string_view type, std::size_t limit_bytes) const {
+    auto answer = client_.ask({.target = target}, limit_bytes, deadline);
+    if (answer.status == 404) return std::nullopt;
+    expect(answer, type);
+    return std::move(answer.body);
 }
 
 std::optional<json::Value> Service::get(const std::string& target) const {

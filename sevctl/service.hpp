@@ -21,12 +21,15 @@ public:
     /// nullopt for 404. Throws Error{Fault::network} that says why for any other status than 2xx, with the service's own words, and as
     /// UnixClient::ask.
     std::optional<json::Value> get(const std::string& target) const;
+    /// Same for an answer of another type than JSON.
+    std::optional<std::string> get_text(const std::string& target, std::string_view type, std::size_t limit_bytes) const;
     json::Value post(const std::string& target, const json::Value& body) const;
     /// nullopt for 404.
     std::optional<json::Value> remove(const std::string& target) const;
     const client::UnixClient& client() const noexcept { return client_; }
 
 private:
+    void expect(const client::Answer& answer, std::string_view type) const;
     json::Value read(const client::Answer& answer) const;
     std::string name_;
     client::UnixClient client_;

@@ -58,6 +58,7 @@ constexpr std::array table{
     &launches_show_command,
     &launches_cancel_command,
     &launches_watch_command,
+    &bundle_command,
     &owner_status_command,
     &owner_sessions_command,
     &owner_session_command,

@@ -58,6 +58,12 @@ std::string jws_signing_input(const OwnerKey& signer, std::string_view type, std
     return base64url(as_bytes(header_of(signer, type).dump())) + "." + base64url(as_bytes(payload));
 }
 
+std::string with_signature(std::string signing_input, const P384Signature& signature) {
+    Bytes both{signature.r.begin(), signature.r.end()};
+    both.insert(both.end(), signature.s.begin(), signature.s.end());
+    return std::move(signing_input) + "." + base64url(both);
+}
+
 std::string verify_jws(std::string_view text, const OwnerKey& signer, std::string_view type, std::string_view what) {
     const auto refuse = [&](std::string_view problem) { throw Error{Fault::malformed, fmt::format("{}: {}", what, problem)}; };
     const std::size_t first = text.find('.'), last = text.rfind('.');

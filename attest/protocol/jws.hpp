@@ -6,8 +6,8 @@
 #include "base/crypto.hpp"
 #include "base/json.hpp"
 
-/// Signed text in the field's standard form: JWS compact serialisation (RFC 7515) with ES384 (RFC 7518), which JWT and so EAR build on. Verifying
-/// only; a private key is needed to sign, and those are the guest owner's (attest/sign_jws.hpp).
+/// Signed text in the field's standard form: JWS compact serialisation (RFC 7515) with ES384 (RFC 7518), which JWT and so EAR build on. No private
+/// key is held here: a guest owner signs with its own (attest/sign_jws.hpp), a host with its own (launch/daemon/host_key.hpp).
 namespace sev::attest {
 
 /// A guest owner's identity: the public half of its P-384 signing key. JSON: a JWK (RFC 7517), {"kty":"EC","crv":"P-384","x":…,"y":…}, coordinates in
@@ -25,6 +25,9 @@ struct OwnerKey {
 
 /// The protected header of what `signer` signs, and what its signature covers: base64url(header) "." base64url(payload).
 std::string jws_signing_input(const OwnerKey& signer, std::string_view type, std::string_view payload);
+
+/// The compact JWS of what was signed so: `signing_input` with the ES384 signature of its SHA-384 behind it.
+std::string with_signature(std::string signing_input, const P384Signature& signature);
 
 /// verify_jws returns the payload of a compact JWS that `signer` signed as `type` (the header's "typ"). The header must be exactly {alg: ES384, kid,
 /// typ}: another algorithm, above all "none", another key or type, a header parameter nobody knows, and a signature that does not verify each throw

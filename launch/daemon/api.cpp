@@ -156,6 +156,14 @@ Response Api::one(const Request& request) {
     return service::json_response(record->to_json(true));
 }
 
+Response Api::bundle(const Request& request) {
+    const auto id = number(request.parameters.at("id"));
+    if (!id) return service::problem(404, fmt::format("there is no launch {}", printable(request.parameters.at("id"), 64)));
+    const auto found = parts_.launches.bundle(*id, "sevd " + parts_.version);
+    if (const auto* refusal = std::get_if<Refusal>(&found)) return service::problem(refusal->status, refusal->detail, refusal->hint);
+    return service::text_response(parts_.host_key.sign(std::get<attest::SignedBundle>(found)), "application/jose");
+}
+
 Response Api::cancel(const Request& request) {
     const auto id = number(request.parameters.at("id"));
     if (!id) return service::problem(404, fmt::format("there is no launch {}", printable(request.parameters.at("id"), 64)));
@@ -174,6 +182,9 @@ std::vector<Route> Api::routes() {
         read("/v1/platform/certificates", Where::worker, [this](const Request&) { return certificates(); }),
         read("/v1/launches", Where::worker, [this](const Request& request) { return list(request); }),
         read("/v1/launches/{id}", Where::worker, [this](const Request& request) { return one(request); }),
+        read("/v1/launches/{id}/bundle", Where::worker, [this](const Request& request) { return bundle(request); }),
+        read("/v1/host-key", Where::worker,
+             [this](const Request&) { return service::json_response(parts_.host_key.public_key().to_json()); }),
         Route{.method = "POST",
               .path = "/v1/launches",
               .body_limit_bytes = LaunchRequest::limit_bytes,

@@ -4,6 +4,7 @@
 
 #include "base/service/metrics.hpp"
 #include "base/service/server.hpp"
+#include "launch/daemon/host_key.hpp"
 #include "launch/daemon/launches.hpp"
 
 namespace sev::daemon {
@@ -20,6 +21,7 @@ public:
         PspQueue& psp;
         Launches& launches;
         service::EventHub& events;
+        HostKeyFile& host_key;
         std::string version;
     };
     Api(Parts parts, const Configuration& configuration);
@@ -37,6 +39,7 @@ private:
     service::Response create(const service::Request& request);
     service::Response list(const service::Request& request);
     service::Response one(const service::Request& request);
+    service::Response bundle(const service::Request& request);
     service::Response cancel(const service::Request& request);
     std::optional<service::Response> may_write(const service::Peer& peer);
     void declare_metrics();

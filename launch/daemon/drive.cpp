@@ -132,8 +132,15 @@ void Launches::attest_and_run(Live& live) {
     launch::GuestLaunch launched{parts_.psp, asids_, begun.asid, *live.guest, offer, evidence.build(), begun.request.evidence, observer, gate};
 
     check_cancel();
+    const attest::Bundle bundle{.platform = evidence, .offer = offer, .launch = launched.evidence()};
+    try {
+        parts_.journal.keep_bundle(begun.id, bundle, now()); // before the verdict: whoever doubts it can have it judged again, elsewhere
+    } catch (const Error& error) {
+        journal_is(error.what());
+        throw;
+    }
     enter(live, State::judging, "asking the owner for its verdict");
-    const auto judged = ask(live, fresh(attest::JudgementRequest{.nonce = {}, .launch = launched.evidence()}));
+    const auto judged = ask(live, fresh(attest::JudgementRequest{.nonce = {}, .launch = bundle.launch}));
     const auto& judgement = std::get<attest::JudgementAnswer>(judged.body);
     {
         const std::scoped_lock lock{live.mutex};

@@ -16,7 +16,7 @@
 namespace sev::daemon {
 namespace {
 
-constexpr int schema_version = 1;
+constexpr int schema_version = 2;
 constexpr int application_id = 0x53455644; // "SEVD"
 constexpr std::size_t text_limit_bytes = 1U << 20;
 
@@ -30,6 +30,10 @@ CREATE UNIQUE INDEX one_of_a_name ON launches(name) WHERE ended = 0;
 CREATE TABLE sessions(session TEXT PRIMARY KEY, launch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE stuck(handle INTEGER PRIMARY KEY, asid INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 )";
+/// Since version 2.
+constexpr const char* bundles_schema =
+    "CREATE TABLE bundles(launch INTEGER PRIMARY KEY, measured TEXT NOT NULL, bytes INTEGER NOT NULL, content TEXT NOT NULL) "
+    "STRICT;";
 constexpr std::string_view columns =
     "id, name, owner, policy, evidence, guest, identity, state, reason, created, updated, es, asid, handle, session, verdict, steps, level, emulated";
 
@@ -81,10 +85,9 @@ public:
         if (value < 0 || value > 0xFFFF'FFFF) throw Error{Fault::malformed, fmt::format("journal: {} is {}, want 0 to 4294967295", what, value)};
         return static_cast<std::uint32_t>(value);
     }
-    std::string text(int column) const {
+    std::string text(int column, std::size_t limit_bytes = text_limit_bytes) const {
         const auto size = static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column));
-        if (size > text_limit_bytes)
-            throw Error{Fault::malformed, fmt::format("journal: a text of {} bytes, want at most {}", size, text_limit_bytes)};
+        if (size > limit_bytes) throw Error{Fault::malformed, fmt::format("journal: a text of {} bytes, want at most {}", size, limit_bytes)};
         const auto* data = static_cast<const char*>(static_cast<const void*>(::sqlite3_column_text(statement_, column)));
         return data ? std::string{data, size} : std::string{};
     }
@@ -179,7 +182,9 @@ int Journal::Database::number(const char* sql, std::string_view doing) const {
     return static_cast<int>(statement.number(0));
 }
 
-Journal::Journal(const Path& directory) : database_{std::make_unique<Database>()} {
+Journal::Journal(const Path& directory) : Journal{directory, bundle_limit_bytes} {}
+
+Journal::Journal(const Path& directory, std::size_t bundles_bytes) : bundles_bytes_{bundles_bytes}, database_{std::make_unique<Database>()} {
     const Path file = directory / "journal.sqlite", lock = directory / "lock";
     const std::string what = printable(file.string(), 1024);
     lock_ = Fd{::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
@@ -203,7 +208,8 @@ Journal::Journal(const Path& directory) : database_{std::make_unique<Database>()
                        "setting it up");
         if (database_->number("SELECT count(*) FROM sqlite_master", "looking into it") == 0) {
             database_->run(
-                fmt::format("BEGIN IMMEDIATE; {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;", schema, application_id, schema_version)
+                fmt::format("BEGIN IMMEDIATE; {} {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;", schema, bundles_schema,
+                            application_id, schema_version)
                     .c_str(),
                 "making it");
             return;
@@ -211,11 +217,14 @@ Journal::Journal(const Path& directory) : database_{std::make_unique<Database>()
         const int id = database_->number("PRAGMA application_id", "reading its id"),
                   version = database_->number("PRAGMA user_version", "reading its version");
         if (id != application_id) throw Error{Fault::malformed, "is no journal of sevd"};
-        if (version != schema_version)
+        if (version != 1 && version != schema_version)
             throw Error{Fault::malformed, fmt::format("is of version {}, want {}", version, schema_version), "use the sevd that made it"};
         Statement check{database_->handle, "PRAGMA quick_check(1)"};
         if (!check.step() || check.text(0) != "ok")
             throw Error{Fault::malformed, "is damaged: " + printable(check.text(0)), "restore it; or move it away once no guest of it is left"};
+        if (version == 1)
+            database_->run(fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;", bundles_schema, schema_version).c_str(),
+                           "bringing it up to this version");
     });
 }
 
@@ -240,6 +249,8 @@ std::uint64_t Journal::add(const Record& record) {
                     "DELETE FROM launches WHERE ended = 1 AND id <= (SELECT id FROM launches WHERE ended = 1 ORDER BY id DESC LIMIT 1 OFFSET ?)"};
     prune.bind(static_cast<std::int64_t>(ended_limit));
     prune.step();
+    if (::sqlite3_changes(database_->handle) > 0)
+        Statement{database_->handle, "DELETE FROM bundles WHERE launch NOT IN (SELECT id FROM launches)"}.step();
     return id;
 }
 
@@ -259,6 +270,28 @@ bool Journal::use_session(const attest::SessionId& session, std::uint64_t launch
     Statement insert{database_->handle, "INSERT INTO sessions(session, launch) VALUES(?, ?) ON CONFLICT DO NOTHING"};
     insert.bind(hex(session)).bind(static_cast<std::int64_t>(launch)).step();
     return ::sqlite3_changes(database_->handle) == 1;
+}
+
+void Journal::keep_bundle(std::uint64_t launch, const attest::Bundle& bundle, attest::Time measured) {
+    const std::scoped_lock lock{mutex_};
+    Statement insert{database_->handle, "INSERT OR REPLACE INTO bundles(launch, measured, bytes, content) VALUES(?, ?, ?, ?)"};
+    const std::string content = bundle.to_json().dump();
+    insert.bind(static_cast<std::int64_t>(launch)).bind(attest::text(measured)).bind(static_cast<std::int64_t>(content.size())).bind(content).step();
+    // This one first, then those of launches that have not ended, then the newest: what comes after the limit goes.
+    Statement prune{database_->handle,
+                    "DELETE FROM bundles WHERE launch IN (SELECT launch FROM (SELECT b.launch, sum(b.bytes) OVER (ORDER BY b.launch = ?1 "
+                    "DESC, coalesce(l.ended, 1), b.launch DESC) AS so_far FROM bundles b LEFT JOIN launches l ON l.id = b.launch) WHERE so_far > ?2 "
+                    "AND launch <> ?1)"};
+    prune.bind(static_cast<std::int64_t>(launch)).bind(static_cast<std::int64_t>(bundles_bytes_)).step();
+}
+
+std::optional<Journal::Kept> Journal::bundle(std::uint64_t launch) const {
+    const std::scoped_lock lock{mutex_};
+    Statement select{database_->handle, "SELECT measured, content FROM bundles WHERE launch = ?"};
+    if (launch > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) || !select.bind(static_cast<std::int64_t>(launch)).step())
+        return std::nullopt;
+    return Kept{.bundle = attest::read_message<attest::Bundle>(select.text(1, attest::Bundle::limit_bytes), "journal: bundle"),
+                .measured = attest::parse_time(select.text(0), "journal: measured")};
 }
 
 std::vector<Record> Journal::all() const {

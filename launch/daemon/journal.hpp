@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "attest/protocol/bundle.hpp"
 #include "base/file.hpp"
 #include "launch/daemon/record.hpp"
 
@@ -15,9 +16,13 @@ class Journal {
 public:
     /// Launches that have ended are kept, the newest so many.
     static constexpr std::size_t ended_limit = 1000;
+    /// Bundles are kept, of launches that have not ended and then the newest, as long as their texts together are no longer than this.
+    static constexpr std::size_t bundle_limit_bytes = 64U << 20;
     /// Makes or opens it. Throws Error{Fault::system} when it cannot, or another process has it; Error{Fault::malformed} for a file that is no
-    /// journal, a damaged one, or one of another version: never a silent new one.
+    /// journal, a damaged one, or one of a version it does not know: never a silent new one. One of version 1, without bundles, is brought up.
     explicit Journal(const Path& directory);
+    /// As above, with another limit: for tests.
+    Journal(const Path& directory, std::size_t bundles_bytes);
     Journal(const Journal&) = delete;
     Journal& operator=(const Journal&) = delete;
     ~Journal();
@@ -58,6 +63,7 @@ public:
 private:
     struct Database;
     mutable std::mutex mutex_;
+    std::size_t bundles_bytes_;
     Fd lock_;
     std::unique_ptr<Database> database_;
 };

@@ -197,6 +197,24 @@ std::optional<Record> Launches::find(std::uint64_t id) const {
     return parts_.journal.find(id);
 }
 
+std::variant<attest::SignedBundle, Refusal> Launches::bundle(std::uint64_t id, std::string collector) const {
+    const auto record = find(id);
+    if (!record) return Refusal{404, fmt::format("there is no launch {}", id), ""};
+    auto kept = parts_.journal.bundle(id);
+    if (!kept)
+        return Refusal{409,
+                       fmt::format("launch {} has no bundle: it is {}, and {}", id, name(record->state),
+                                   has_ended(record->state) ? "was never measured, or later launches took its bundle's room" : "is not measured yet"),
+                       ""};
+    return attest::SignedBundle{.launch = id,
+                                .state = std::string{name(record->state)},
+                                .collector = std::move(collector),
+                                .created_at = record->created,
+                                .measured_at = kept->measured,
+                                .collected_at = now(),
+                                .bundle = std::move(kept->bundle)};
+}
+
 std::variant<Record, Refusal> Launches::cancel(std::uint64_t id) {
     std::shared_ptr<Live> live;
     {

@@ -7,6 +7,7 @@
 
 #include "base/service/events.hpp"
 #include "base/service/log.hpp"
+#include "attest/protocol/signed_bundle.hpp"
 #include "launch/daemon/backend.hpp"
 #include "launch/daemon/journal.hpp"
 #include "launch/daemon/owner_channel.hpp"
@@ -51,6 +52,8 @@ public:
     /// Newest first, at most `limit`; of this name alone, if one is given.
     std::vector<Record> list(std::size_t limit, const std::optional<std::string>& name = std::nullopt) const;
     std::optional<Record> find(std::uint64_t id) const;
+    /// What the launch's owner saw, to be signed: 404 when there is no such launch, 409 when nothing is kept of it. `collector` signs.
+    std::variant<attest::SignedBundle, Refusal> bundle(std::uint64_t id, std::string collector) const;
     /// Calls a launch off, or ends a running guest. Returns the launch as it is then: the end itself comes later.
     std::variant<Record, Refusal> cancel(std::uint64_t id);
     /// Owners, writers and limits of a new configuration.

@@ -86,6 +86,44 @@ class Judge(Case):
         self.trouble("judge", self.policy, "--bundle", self.bundle, "--pdh", self.pdh, says="--tik")
         self.trouble("judge", self.policy, "--bundle", self.bundle, "--pdh", self.pdh, "--tik", self.tik, "--at", "yesterday", says="--at")
 
+    def test_a_bundle_that_a_host_signed(self):
+        signed, key = FIXTURES / "attest/signed-bundle.jws", FIXTURES / "attest/host.jwk"
+        words = {"bundle": signed, "host-key": key}
+        out = self.judge(**words)
+        for check in ("pass  host.signature", "pass  host.times", "pass  session.known", "pass  launch.digest"):
+            self.assertIn(check, out)
+        result = json.loads(self.judge("--json", **words))
+        self.assertTrue(result["trusted"])
+        self.assertEqual((result["collected"]["launch"], result["collected"]["state"]), (7, "running"))
+        # the host's signature attests nothing: without the TIK there is no trust
+        without = ["judge", self.policy, "--bundle", signed, "--host-key", key, "--pdh", self.pdh, "--at", self.at]
+        verdict = json.loads(self.ok(*without, "--json", status=1))["verdict"]
+        self.assertEqual({check["check"] for check in verdict["checks"] if not check["passed"]}, {"session.known", "evidence.kind", "launch.digest"})
+        self.assertIn("TIK is not at hand", " ".join(self.ok(*without, status=1).split()))
+        self.assertEqual(self.failed(tik=self.file("other_tik", bytes(16)), **words), {"session.known", "launch.digest"})
+        self.assertEqual(self.failed(**words, **{"max-age": 60}), {"host.times"})
+        self.judge(**words, **{"max-age": 300})
+        self.assertEqual(self.failed(**{**words, "at": "2026-05-01T00:00:00Z"}), {"host.times"})
+        offer = json.loads(self.bundle.read_text())["offer"]
+        self.judge("--offer", self.file("mine.json", json.dumps(offer).encode()), **words)
+        offer["report_nonce"] = "00" * 16
+        self.assertEqual(self.failed("--offer", self.file("mine.json", json.dumps(offer).encode()), **words), {"session.known"})
+
+    def test_a_bundle_whose_signature_is_not_the_hosts_is_not_judged(self):
+        signed, key = (FIXTURES / "attest/signed-bundle.jws").read_bytes(), FIXTURES / "attest/host.jwk"
+        words = ["judge", self.policy, "--pdh", self.pdh, "--tik", self.tik, "--at", self.at, "--bundle"]
+        good = self.file("good", signed)
+        self.trouble(*words, good, says=("good", "--host-key is missing"))
+        self.trouble(*words, good, "--host-key", FIXTURES / "attest/other-host.jwk", says=("good", "want the pinned"))
+        self.trouble(*words, self.bundle, "--host-key", key, says=("bundle.json", "is not signed"))
+        self.trouble(*words, self.bundle, "--max-age", "60", says="--max-age")
+        head, payload, signature = signed.strip().split(b".")
+        for number, bad in enumerate((head + b"." + payload + b".", head + b"." + payload, payload + b"." + payload + b"." + signature, signed[:-100], signed[:5000], signed + signed,
+                                      head + b"." + payload[:-8] + b"AAAAAAAA." + signature, b"eyJ", signed.replace(b".", b"="))):
+            with self.subTest(number):
+                self.trouble(*words, self.file(f"bad{number}", bad), "--host-key", key, says=f"bad{number}")
+        self.trouble("judge", self.policy, "--platform", self.bundle, "--launch", self.bundle, "--pdh", self.pdh, "--host-key", key, says="--host-key")
+
     def test_policy_lint_show_diff(self):
         self.assertIn("can be met", self.ok("policy", "lint", self.policy, "--at", self.at, "--references"))
         self.assertIn("FATAL", self.ok("policy", "lint", self.policy, "--at", "2030-01-01T00:00:00Z", status=1))
@@ -180,6 +218,7 @@ class Explain(Case):
         words = ["judge", policy, "--pdh", self.file("pdh", CHAIN[:2084]), "--at", at, "--json"]
         verdicts = [sevctl(*words, "--bundle", bundle, "--tik", tik)]
         verdicts.append(sevctl(*words, "--chain", self.file("chain", CHAIN), "--build", "0.17.48", "--guest-policy", "1", "--report", FIXTURES / "psp/report.bin", "--nonce", tik))
+        verdicts.append(sevctl(*words, "--bundle", FIXTURES / "attest/signed-bundle.jws", "--host-key", FIXTURES / "attest/host.jwk", "--tik", tik))
         for done in verdicts:
             self.assertEqual(done.returncode, 1, done.stderr)
             for check in json.loads(done.stdout)["verdict"]["checks"]:

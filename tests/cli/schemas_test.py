@@ -17,7 +17,7 @@ except ImportError:
 
 OF_XEN = {"capture", "reference capture"}  # tests/xen/dom0 looks at these
 # held against their schemas where the services run: tests/daemon
-OF_A_SERVICE = {"launches list", "launches show", "launches cancel", "owner status", "owner sessions", "owner session"}
+OF_A_SERVICE = {"launches list", "launches show", "launches cancel", "bundle", "owner status", "owner sessions", "owner session"}
 OF_A_PLATFORM = {"launch", "export", "pek-csr", "provision", "reset", "rotate", "show flags", "show guests", "show identifier", "show version"}
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sevd as its users meet it: the life of a launch, its document, events, configuration, signals, clients of every sort, sizes and times."""
+import base64
 import json
 import os
 import pathlib
@@ -72,6 +73,14 @@ class Document(host.Host):
             self.assertIn(says, problem["detail"])
         ask("GET", "/v1/launches?what=1", "/v1/launches", 400)
         ask("GET", "/v1/launches/77", "/v1/launches/{id}", 404)
+        key = ask("GET", "/v1/host-key", "/v1/host-key", 200)
+        bundle = ask("GET", f"/v1/launches/{launched['id']}/bundle", "/v1/launches/{id}/bundle", 200)
+        header, payload = (json.loads(base64.urlsafe_b64decode(part + b"===")) for part in bundle.split(b".")[:2])
+        self.assertEqual(header, {"alg": "ES384", "kid": key["kid"], "typ": "vnd.xen-sev.bundle+jws;version=1"})
+        jsonschema.Draft202012Validator(json.loads((host.ROOT / "docs/schemas/signed-bundle.schema.json").read_text())).validate(payload)
+        self.assertEqual((payload["launch"], payload["state"], payload["bundle"]["offer"]["session_id"]), (launched["id"], "running", running["session"]))
+        ask("GET", "/v1/launches/77/bundle", "/v1/launches/{id}/bundle", 404)
+        ask("GET", "/v1/launches/x/bundle", "/v1/launches/{id}/bundle", 404)
         ask("GET", "/v1/launches/x", "/v1/launches/{id}", 404)
         ask("GET", "/v1/launches/99999999999999999999", "/v1/launches/{id}", 404)
         ask("POST", "/v1/launches", "/v1/launches", 409, body=self.request())

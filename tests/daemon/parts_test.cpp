@@ -2,8 +2,10 @@
 #include <fstream>
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 
+#include "launch/daemon/host_key.hpp"
 #include "tests/daemon/support.hpp"
 
 using namespace sev;
@@ -105,6 +107,87 @@ TEST_CASE("journal: one active launch of a name, ids never come again, the newes
     CHECK_THROWS_WITH_AS(journal.save(record), doctest::Contains("is not in it"), Error);
 }
 
+TEST_CASE("journal: a launch's bundle is kept over restarts, as many as have room, the newest and those that have not ended first") {
+    TemporaryDirectory directory;
+    const auto bundle = attest::read_message<attest::Bundle>(read_text(fixture("attest/bundle.json"), 1U << 20), "bundle");
+    const std::size_t size = bundle.to_json().dump().size();
+    const auto measured = attest::parse_time("2026-01-02T03:04:06Z", "time");
+    std::vector<std::uint64_t> ids;
+    {
+        Journal journal{directory.path(), 3 * size};
+        for (int i = 0; i < 5; ++i) {
+            Record record = some_record(fmt::format("n{}", i));
+            record.state = i == 0 ? State::running : State::refused;
+            ids.push_back(journal.add(record));
+            CHECK_FALSE(journal.bundle(ids.back()).has_value());
+            journal.keep_bundle(ids.back(), bundle, measured);
+            REQUIRE(journal.bundle(ids.back()).has_value());
+        }
+        journal.keep_bundle(ids.back(), bundle, measured); // again: one a launch
+    }
+    Journal journal{directory.path()};
+    const auto kept = journal.bundle(ids.at(4)).value();
+    CHECK(kept.bundle == bundle);
+    CHECK(kept.measured == measured);
+    std::string left;
+    for (const auto id : ids) left += journal.bundle(id) ? '1' : '0';
+    CHECK(left == "10011"); // it runs; and the newest two
+    CHECK_FALSE(journal.bundle(99).has_value());
+    CHECK_FALSE(journal.bundle(~std::uint64_t{0}).has_value());
+    for (std::size_t i = 0; i < Journal::ended_limit; ++i) {
+        Record ended = some_record("one");
+        ended.state = State::failed;
+        journal.add(ended);
+    }
+    CHECK_FALSE(journal.bundle(ids.at(4)).has_value()); // gone with its launch
+    CHECK(journal.bundle(ids.at(0)).has_value());
+}
+
+TEST_CASE("journal: one of version 1, without bundles, is brought up, and nothing in it is lost") {
+    TemporaryDirectory directory;
+    Record record = some_record("one");
+    {
+        Journal journal{directory.path()};
+        record.id = journal.add(record);
+    }
+    sqlite3* database = nullptr;
+    REQUIRE(::sqlite3_open((directory / "journal.sqlite").c_str(), &database) == SQLITE_OK);
+    REQUIRE(::sqlite3_exec(database, "DROP TABLE bundles; PRAGMA user_version=1; PRAGMA wal_checkpoint(TRUNCATE);", nullptr, nullptr, nullptr) ==
+            SQLITE_OK);
+    ::sqlite3_close(database);
+    const auto bundle = attest::read_message<attest::Bundle>(read_text(fixture("attest/bundle.json"), 1U << 20), "bundle");
+    {
+        Journal journal{directory.path()};
+        CHECK(journal.find(record.id).value().to_json(true) == record.to_json(true));
+        journal.keep_bundle(record.id, bundle, record.created);
+    }
+    CHECK(Journal{directory.path()}.bundle(record.id).value().bundle == bundle);
+}
+
+TEST_CASE("host key: made once, for its user alone; what others could read, and what is no key, is refused and left alone") {
+    TemporaryDirectory directory;
+    const Path file = directory / "host.key";
+    const attest::HostKey key = daemon::HostKeyFile{directory.path()}.public_key();
+    struct stat status {};
+    REQUIRE(::stat(file.c_str(), &status) == 0);
+    CHECK((status.st_mode & 07777) == 0600);
+    CHECK(daemon::HostKeyFile{directory.path()}.public_key() == key);
+    attest::SignedBundle bundle{
+        .launch = 3, .state = "running", .collector = "sevd", .created_at = {}, .measured_at = {}, .collected_at = {}, .bundle = {}};
+    bundle.bundle = attest::read_message<attest::Bundle>(read_text(fixture("attest/bundle.json"), 1U << 20), "bundle");
+    CHECK(attest::open_signed_bundle(daemon::HostKeyFile{directory.path()}.sign(bundle), key, "bundle") == bundle);
+    REQUIRE(::chmod(file.c_str(), 0640) == 0);
+    CHECK(error_of([&] { daemon::HostKeyFile{directory.path()}.public_key(); }).find("its owner alone can read") != std::string::npos);
+    REQUIRE(::chmod(file.c_str(), 0600) == 0);
+    write_file(file, as_bytes("no key"), Visibility::secret, Existing::replace);
+    CHECK(error_of([&] { daemon::HostKeyFile{directory.path()}.public_key(); }).find("host.key") != std::string::npos);
+    CHECK(read_text(file, 100) == "no key");
+    std::filesystem::remove(file);
+    std::filesystem::create_symlink("elsewhere", file);
+    CHECK(error_of([&] { daemon::HostKeyFile{directory.path()}.sign(bundle); }).find("its owner alone can read") != std::string::npos);
+    CHECK(error_of([&] { daemon::HostKeyFile{directory / "absent"}.public_key(); }).find("absent") != std::string::npos);
+}
+
 TEST_CASE("journal: a file that is none, a damaged one and one of another version are refused, and left alone") {
     const auto refused = [](const std::function<void(const Path&)>& spoil) {
         TemporaryDirectory directory;
@@ -133,7 +216,7 @@ TEST_CASE("journal: a file that is none, a damaged one and one of another versio
         };
     };
     CHECK(refused(patch(0, "no database at all")).find("not a database") != std::string::npos);
-    CHECK(refused(patch(60, std::string_view{"\0\0\0\x07", 4})).find("is of version 7, want 1") !=
+    CHECK(refused(patch(60, std::string_view{"\0\0\0\x07", 4})).find("is of version 7, want 2") !=
           std::string::npos); // SQLite file format, 60: user version
     CHECK(refused(patch(68, "ABCD")).find("is no journal of sevd") != std::string::npos);                           // 68: application id
     CHECK(refused(patch(4096 * 3, std::string(4096, '\xA5'))) != "nothing was thrown");

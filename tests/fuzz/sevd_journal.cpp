@@ -20,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (const auto& record : records) {
             fuzz::expect(!record.to_json(true).empty(), "a launch can be shown");
             journal.save(record);
+            if (const auto kept = journal.bundle(record.id)) journal.keep_bundle(record.id, kept->bundle, kept->measured);
         }
         for (const auto& stuck : journal.stuck()) journal.remove_stuck(stuck.handle);
         journal.use_session({}, 1);

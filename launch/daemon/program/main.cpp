@@ -142,7 +142,9 @@ int serve(const Options& options) {
                        .log = log,
                        .stop_point = StopPoint{options.stop_at}},
                       configuration};
-    Api api{{.backend = *backend, .psp = psp, .launches = launches, .events = events, .version = XEN_SEV_VERSION}, configuration};
+    HostKeyFile host_key{configuration.state};
+    Api api{{.backend = *backend, .psp = psp, .launches = launches, .events = events, .host_key = host_key, .version = XEN_SEV_VERSION},
+            configuration};
     service::Server server{api.routes(), {}, log};
     api.count(server);
     listen(server, configuration, log);
