@@ -90,17 +90,22 @@ class Workspace:
         return " ".join([rng.choice(first)] + [rng.choice(words) for _ in range(rng.randrange(8))])
 
 
-def reset_address(image):
-    """AP reset address of an image with a GUID table."""
+def table_entry(image, guid):
+    """What an image's GUID table has for this GUID, without its length and the GUID."""
     end = len(image) - 0x32
     left = struct.unpack_from("<H", image, end)[0] - 18
     while left >= 18:
         length = struct.unpack_from("<H", image, end - 18)[0]
-        if image[end - 16:end] == make.guid(make.RESET):
-            return struct.unpack_from("<I", image, end - length)[0]
+        if image[end - 16:end] == make.guid(guid):
+            return image[end - length:end - 18]
         end -= length
         left -= length
-    raise ValueError("no SEV-ES reset block")
+    raise ValueError(f"the table has no {guid}")
+
+
+def reset_address(image):
+    """AP reset address of an image with a GUID table."""
+    return struct.unpack("<I", table_entry(image, make.RESET))[0]
 
 
 def sevctl(program, *words):

@@ -2,6 +2,7 @@
 """One emulated platform with virtee's sevctl and ours on it, and a stand-in for AMD's key server, whose address virtee's has built in: a proxy on the loopback, with a
 certificate of a test CA (HTTPS_PROXY and SSL_CERT_FILE, which it honours)."""
 import http.server
+import json
 import os
 import socketserver
 import ssl
@@ -58,13 +59,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+class PresentDevice:
+    """The chip behind a /dev/sev that is there, by what its maker says of it: the files cek, ca and identity.json of a folder."""
+
+    def __init__(self, folder, out):
+        self.cek, self.ca, self.root = folder / "cek", folder / "ca", out / "root"
+        self.identity = json.loads((folder / "identity.json").read_text(encoding="utf-8"))
+        self.root.write_text(self.identity["root"] + "\n", encoding="utf-8")
+
+
 class Bench:
     """One platform, and the two programs on it."""
 
     def __init__(self, folder, args, their_program):
         from support import EmulatedDevice  # reads which programs are meant from the environment
         self.folder, self.args, self.their_program = folder, args, their_program
-        self.device = EmulatedDevice(folder / "device")
+        present = getattr(args, "device", None)
+        self.device = PresentDevice(present, folder) if present else EmulatedDevice(folder / "device")
+        self.through = [] if present or args.cuse else [args.emulator, "run", "--socket", self.device.socket, "--"]
         (folder / "tls").mkdir()
         self.server = KeyServer(folder / "tls", self.device.identity["chip_id"], self.device.cek.read_bytes())
         self.environment = {**os.environ, "HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home"), "HTTPS_PROXY": f"http://127.0.0.1:{self.server.server_address[1]}",
@@ -73,8 +85,7 @@ class Bench:
         self.steps = 0
 
     def run(self, program, words, status):
-        by = [] if self.args.cuse else [self.args.emulator, "run", "--socket", self.device.socket, "--"]
-        done = subprocess.run([*by, program, *map(str, words)], capture_output=True, timeout=120, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run([*self.through, program, *map(str, words)], capture_output=True, timeout=120, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, check=False)
         # anyhow's main gives 1 for every failure, ours 1 for "no" and 2 for trouble
         if (done.returncode == 0) != (status == 0):
             sys.exit(f"{program} {' '.join(map(str, words))}: exit status {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}")

@@ -7,6 +7,7 @@ emulated CEK is signed by neither. Our full chain stands in for it, and virtee's
 """
 import argparse
 import base64
+import contextlib
 import os
 import pathlib
 import shutil
@@ -21,9 +22,12 @@ import devsev_peers as peers  # noqa: E402
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--emulator", required=True)
 parser.add_argument("--sevctl", required=True)
-parser.add_argument("--peers", type=pathlib.Path, required=True, help="folder where peers are built, once")
+where = parser.add_mutually_exclusive_group(required=True)
+where.add_argument("--peers", type=pathlib.Path, help="folder where peers are built, once")
+where.add_argument("--their-sevctl", type=pathlib.Path, help="virtee's sevctl")
 parser.add_argument("--cuse", action="store_true",
                     help="on a real character device (root, and a kernel with CUSE) instead of by the preloaded library")
+parser.add_argument("--device", type=pathlib.Path, help="on the /dev/sev that is there: a folder with its cek, ca and identity.json")
 args = parser.parse_args()
 os.environ["SEV_EMULATOR"], os.environ["SEVCTL"] = args.emulator, args.sevctl
 
@@ -31,7 +35,7 @@ FIRMWARE = pathlib.Path(__file__).resolve().parent.parent / "fixtures/measure/fu
 SECRET = "736869e5-84f0-4973-92ec-06879ce3da0b"
 if not shutil.which("openssl"):
     peers.skip("there is no openssl program to make a test CA with")
-THEIRS = peers.their_sevctl(args.peers)
+THEIRS = args.their_sevctl or peers.their_sevctl(args.peers)
 
 
 class Bench(devsev_bench.Bench):
@@ -132,7 +136,7 @@ bench_head = "01000000" "00000000" "03100000" "03000000" "02000000"
 
 with tempfile.TemporaryDirectory(prefix="xen-sev-peer-") as name:
     bench = Bench(pathlib.Path(name), args, THEIRS)
-    with bench.device.cuse() if args.cuse else bench.device.served():
+    with contextlib.nullcontext() if args.device else bench.device.cuse() if args.cuse else bench.device.served():
         ownership(bench)
         if not args.cuse:
             launches(bench)  # computes only, and virtee's wants a CPU with RDRAND, which an emulated one may lack
