@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "sevctl/answers.hpp"
 #include "sevctl/inputs.hpp"
 #include "sevctl/launch_text.hpp"
 #include "sevctl/service.hpp"
@@ -57,8 +58,7 @@ Answer launch_by_daemon(const Arguments& given, Console& console) {
                                                             {"policy", given.text_if("--policy").value_or(name)},
                                                             {"guest", guest_of(given)},
                                                             {"evidence", given.text_if("--evidence").value_or("measurement")}});
-    json::Object object{launch, "sevd's answer"};
-    const std::uint64_t id = object.number("id", UINT32_MAX);
+    const auto id = checked_launch(launch).at("id").get<std::uint64_t>();
     const auto timeout = std::chrono::milliseconds{static_cast<std::int64_t>(given.real_if("--timeout", 0.1, 86400).value_or(600) * 1000)};
     if (given.has("--no-wait")) {
         if (console.json()) console.print(result(given, launch));

@@ -9,6 +9,7 @@
 #include "attest/protocol/platform_evidence.hpp"
 #include "attest/protocol/verdict.hpp"
 #include "base/error.hpp"
+#include "sevctl/answers.hpp"
 
 namespace sev::cli {
 namespace {
@@ -92,7 +93,8 @@ std::string launch_text(const json::Value& launch) {
 
 std::optional<std::string> event_line(const client::Event& event) {
     if (event.type != "launch") return std::nullopt;
-    const json::Value value = json::parse(event.data, "event", {.bytes = client::EventReader::line_limit_bytes, .depth = 8});
+    const json::Value value = json::parse(event.data, "sevd's event", {.bytes = client::EventReader::line_limit_bytes, .depth = 8});
+    checked_event(value);
     const std::string head = fmt::format("{} {:>5} {:<10} ", text_of(value, "at"), needed_number(value, "launch"), needed_text(value, "state"));
     const std::string step = text_of(value, "step");
     std::string said = step.empty() ? text_of(value, "reason") : fmt::format("{} {}", step, text_of(value, "detail"));
@@ -111,7 +113,8 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
     const auto hear = [&](const client::Event& event) {
         last_id = event.id;
         if (event.type != "launch") return true;
-        const json::Value value = json::parse(event.data, "event", {.bytes = client::EventReader::line_limit_bytes, .depth = 8});
+        const json::Value value = json::parse(event.data, "sevd's event", {.bytes = client::EventReader::line_limit_bytes, .depth = 8});
+        checked_event(value);
         if (needed_number(value, "launch") != id) return true;
         take(value);
         return !(text_of(value, "step").empty() && (launch_state(value) == "running" || launch_has_ended(value)));
@@ -123,6 +126,8 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
         // What the events said is for eyes. The answer is what sevd says of the launch now.
         auto launch = daemon.get(target);
         if (!launch) throw Error{Fault::network, fmt::format("sevd does not know launch {} any more", id)};
+        if (checked_launch(*launch).at("id") != id)
+            throw Error{Fault::malformed, fmt::format("{}: id is {}, want {}", what, needed_number(*launch, "id"), id)};
         if (launch_state(*launch) == "running" || launch_has_ended(*launch)) return *std::move(launch);
         if (std::chrono::steady_clock::now() >= end)
             throw Error{Fault::network, fmt::format("launch {} is {}, and the time to wait for it is over", id, launch_state(*launch)),

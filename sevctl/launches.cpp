@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "sevctl/answers.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
 #include "sevctl/launch_text.hpp"
@@ -61,7 +62,8 @@ Answer list(const Arguments& given, Console& console) {
     json::Object object{*answer, "sevd's answer"};
     json::Value launches = json::Value::array();
     for (const json::Value& launch : object.array("launches", limit))
-        launches.push_back(launch);
+        launches.push_back(checked_launch(launch, fmt::format("sevd's answer: launches[{}]", launches.size())));
+    object.done();
     if (console.json()) {
         json::Value out = result_of(given);
         out["launches"] = launches;
@@ -76,6 +78,7 @@ Answer list(const Arguments& given, Console& console) {
 Answer show(const Arguments& given, Console& console) {
     const auto launch = Service::daemon(given).get(target_of(given));
     if (!launch) no_such(given);
+    checked_launch(*launch);
     if (console.json()) {
         json::Value out = result_of(given);
         out["launch"] = *launch;
@@ -90,6 +93,7 @@ Answer cancel(const Arguments& given, Console& console) {
     const Service daemon = Service::daemon(given);
     const auto launch = daemon.get(target_of(given));
     if (!launch) no_such(given);
+    checked_launch(*launch);
     const std::string state = launch_state(*launch);
     if (launch_has_ended(*launch)) {
         console.complain(fmt::format("launch {} has ended already: {}", given.text("ID"), state), "");
@@ -99,6 +103,7 @@ Answer cancel(const Arguments& given, Console& console) {
             fmt::format("launch {} ({}) is {}; it is ended, and a guest that runs loses its memory", given.text("ID"), launch_name(*launch), state));
     const auto answer = daemon.remove(target_of(given));
     if (!answer) no_such(given);
+    checked_launch(*answer);
     if (console.json()) {
         json::Value out = result_of(given);
         out["launch"] = *answer;
@@ -120,7 +125,9 @@ Answer watch(const Arguments& given, Console& console) {
         });
         return Answer::yes;
     }
-    if (!daemon.get(target_of(given))) no_such(given);
+    const auto launch = daemon.get(target_of(given));
+    if (!launch) no_such(given);
+    checked_launch(*launch);
     return follow(daemon, parse_number(given.text("ID"), "ID", 1, UINT32_MAX), timeout, console, attest::Detail::all);
 }
 

@@ -8,6 +8,7 @@
 #include "attest/protocol/jws.hpp"
 #include "attest/protocol/verdict.hpp"
 #include "base/error.hpp"
+#include "sevctl/answers.hpp"
 #include "sevctl/commands.hpp"
 #include "sevctl/inputs.hpp"
 #include "sevctl/service.hpp"
@@ -57,7 +58,9 @@ Answer status(const Arguments& given, Console& console) {
     const json::Value key_json = must(owner.get("/v1/key"), "key");
     const auto key = attest::OwnerKey::from_json(key_json, "sev-owner's key");
     const json::Value policies = must(owner.get("/v1/policies"), "list of policies");
+    checked_policies(policies);
     const json::Value audit = must(owner.get("/v1/audit/head"), "audit log");
+    checked_audit_head(audit);
     if (console.json()) {
         json::Value out = result_of(given);
         out["key"] = key.to_json();
@@ -69,8 +72,7 @@ Answer status(const Arguments& given, Console& console) {
     console.print(fmt::format("key         {} (what sevd must pin)\n", key.thumbprint()));
     console.print(
         wrapped("audit log   ", fmt::format("{} records, head {}", audit.at("records").get<std::uint64_t>(), word(audit, "head")), 12, columns));
-    json::Object object{policies, "sev-owner's answer"};
-    for (const json::Value& policy : object.array("policies", 4096)) {
+    for (const json::Value& policy : policies.at("policies")) {
         const std::string problem = word(policy, "problem");
         console.print(wrapped(fmt::format("policy      {}: ", word(policy, "name")),
                               problem.empty() ? fmt::format("of {}, {} reference values", word(policy, "owner"), policy.at("references").size())
@@ -84,8 +86,7 @@ Answer sessions(const Arguments& given, Console& console) {
     std::string target = fmt::format("/v1/sessions?limit={}", given.number_if("--limit", 1, 1000).value_or(50));
     if (const auto state = given.text_if("--state")) target += "&state=" + *state;
     const json::Value answer = must(owner_of(given).get(target), "list of sessions");
-    json::Object object{answer, "sev-owner's answer"};
-    const json::Value& list = object.array("sessions", 1000);
+    const json::Value& list = checked_sessions(answer).at("sessions");
     if (console.json()) {
         json::Value out = result_of(given);
         out["sessions"] = list;
@@ -104,7 +105,8 @@ Answer session(const Arguments& given, Console& console) {
     const auto id = hex(unhex<16>(given.text("SESSION"), "SESSION"));
     const auto answer = owner_of(given).get("/v1/sessions/" + id);
     if (!answer) throw Error{Fault::usage, fmt::format("sev-owner knows no session {}", id), "see: sevctl owner sessions"};
-    const json::Value& facts = answer->at("session");
+    const json::Value& facts = checked_session(*answer).at("session");
+    if (word(facts, "id") != id) throw Error{Fault::malformed, fmt::format("sev-owner's answer: session: id is {}, want {}", word(facts, "id"), id)};
     if (console.json()) {
         json::Value out = result_of(given);
         for (const char* const key : {"session", "platform", "result", "attestation_result"})
