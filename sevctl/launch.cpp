@@ -34,6 +34,10 @@ constexpr std::array arguments{
              .content = Content::opaque,
              .limit_bytes = 1 << 20},
     Argument{.name = "--domid", .kind = Kind::number, .metavar = "N", .help = "The guest: a Xen domain that was created paused and never ran."},
+    Argument{.name = "--uuid", .metavar = "UUID", .help = "With --domid: refuse a domain that has another UUID, since numbers are used again."},
+    Argument{.name = "--leave-paused",
+             .kind = Kind::flag,
+             .help = "With --domid: after a positive verdict leave it paused, with its secrets, for whoever resumes it (virsh resume)."},
     Argument{.name = "--owner",
              .kind = Kind::input_or_text,
              .metavar = "OWNER",
@@ -284,6 +288,7 @@ void refuse_options(const Arguments& given, std::initializer_list<std::string_vi
 Answer run(const Arguments& given, Console& console) {
     if (given.has("--image") + given.has("--xl-cfg") + given.has("--domid") != 1)
         throw Error{Fault::usage, "which guest? Give exactly one of --image, --xl-cfg and --domid", "see: sevctl launch --help"};
+    if (!given.has("--domid")) refuse_options(given, {"--uuid", "--leave-paused"}, "goes with --domid");
     if (!given.has("--psp")) {
         refuse_options(given, {"--state", "--bundle", "--show-slot", "--fault"}, "goes with --psp; sevd has its own PSP, named in its configuration");
         return launch_by_daemon(given, console);

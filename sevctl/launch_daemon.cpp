@@ -20,7 +20,10 @@ json::Value guest_of(const Arguments& given) {
     };
     if (given.has("--image")) return {{"kind", "image"}, {"layout", absolute("--image")}};
     if (given.has("--xl-cfg")) return {{"kind", "xen"}, {"xl_cfg", absolute("--xl-cfg")}};
-    return {{"kind", "xen"}, {"domid", given.number("--domid", 1, 0x7FEF)}}; // domain 0 is the host; 0x7FF0 and above are Xen's own
+    json::Value out{{"kind", "xen"}, {"domid", given.number("--domid", 1, 0x7FEF)}}; // domain 0 is the host; 0x7FF0 and above are Xen's own
+    if (given.has("--uuid")) out["uuid"] = given.text("--uuid");
+    if (given.has("--leave-paused")) out["unpause"] = false;
+    return out;
 }
 
 /// The same object as without sevd, and the launch as sevd shows it.

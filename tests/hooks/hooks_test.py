@@ -124,7 +124,9 @@ class Programs(Folder):
         self.fake("sevctl", 1)
         self.assertEqual(self.run_it("xl/xl-sev", "create", "g.cfg")[0], 1)
 
-    def hook(self, *words, xml="<domain type='xen' id='7'><name>web</name></domain>"):
+    UUID = "0c2f5b8e-0000-4000-8000-000000000007"
+
+    def hook(self, *words, xml=f"<domain type='xen' id='7'><name>web</name><uuid>{UUID.upper()}</uuid></domain>"):
         return self.run_it("libvirt/xen-sev", *words, input=xml)
 
     def test_libvirt_hook_where_it_is_not_asked(self):
@@ -137,17 +139,30 @@ class Programs(Folder):
 
     def test_libvirt_hook(self):
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[:2], (0, ["sevctl launches list --limit 1 --json"]))
-        launch = "sevctl launch --domid 7 --owner vault --policy shop --name web --timeout 290"
+        launch = f"sevctl launch --domid 7 --uuid {self.UUID} --leave-paused --owner vault --policy shop --name web --timeout 290"
         self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (0, [launch]))
         self.fake("sevctl", 1)
-        self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl destroy 7"], "xen-sev: web: sevctl: error: no\n"))
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
+        # sevd has destroyed it: no domain has its UUID any more, whatever has its number
+        self.fake("xl", 0, "echo UUID ID name; echo 0c2f5b8e-0000-4000-8000-000000000008 7 other")
+        self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl vm-list"], "xen-sev: web: sevctl: error: no\n"))
+        # sevd was not there, or would not have it
+        self.fake("xl", 0, f"echo UUID ID name; echo {self.UUID} 9 web")
+        self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl vm-list", "xl destroy 9"], "xen-sev: web: sevctl: error: no\n"))
+        self.fake("xl", 1)
+        status, _, said = self.hook("web", "started", "begin", "-")
+        self.assertEqual((status, said), (1, "xen-sev: web: sevctl: error: no; the domain may still be there: xl vm-list: xl: error: no\n"))
+        (self.bin / "xl").unlink()
+        status, _, said = self.hook("web", "started", "begin", "-")
+        self.assertEqual((status, said.count("\n")), (1, 1), said)
         (self.bin / "sevctl").unlink()
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
 
     def test_libvirt_hook_with_bad_input(self):
-        for xml in ("", "<domain", "<domain type='xen'/>", "<domain id='0'/>", "<domain id='-1'/>", "<domain id='7;reboot'/>",
-                    "<!DOCTYPE d [<!ENTITY e 'x'>]><domain id='7'/>", " " * (5 << 20)):
+        uuid = f"<uuid>{self.UUID}</uuid></domain>"
+        for xml in ("", "<domain", "<domain type='xen'/>", f"<domain id='0'>{uuid}", f"<domain id='-1'>{uuid}", f"<domain id='7;reboot'>{uuid}",
+                    f"<!DOCTYPE d [<!ENTITY e 'x'>]><domain id='7'>{uuid}", " " * (5 << 20), "<domain id='7'/>", "<domain id='7'><uuid/></domain>",
+                    "<domain id='7'><uuid>--fail</uuid></domain>"):
             status, calls, said = self.hook("web", "started", "begin", "-", xml=xml)
             self.assertEqual((status, calls, said.count("\n")), (1, [], 1), xml[:40])
         for text in ("[]", "{", '{"web": 1}', '{"web": {"owner": "v"}}', '{"web": {"owner": "--fail", "policy": "p"}}',
