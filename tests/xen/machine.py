@@ -20,6 +20,7 @@ MEMORY_MIB, DOM0_MIB = 3072, 1024
 # a fault.
 CPU = "max,-smap,-rdtscp"
 NOT_PRODUCT = ("test_", "corpus_", "bench_", "fuzz_")
+FOR_DOM0 = ("bench_xen_capture",)
 PR_SET_PDEATHSIG = 1
 
 
@@ -56,7 +57,7 @@ def folder_of_this_run():
 def stage(build, folder):
     """The product's programs and modules, without debug information, to be copied to dom0's own disk."""
     source = pathlib.Path(build) / "bin"
-    programs = [path for path in source.iterdir() if path.is_file() and not path.name.startswith(NOT_PRODUCT)] if source.is_dir() else []
+    programs = [path for path in source.iterdir() if path.is_file() and (path.name in FOR_DOM0 or not path.name.startswith(NOT_PRODUCT))] if source.is_dir() else []
     if not programs:
         raise Trouble(f"{source}: holds no programs of the product: build them first")
     for path in programs:

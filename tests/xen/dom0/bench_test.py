@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# lab: group=launch timeout=500
+"""What attestation costs on a real Xen: the rate of capture against a bare loop, and a whole launch against a plain xl create."""
+import os
+import statistics
+import time
+import unittest
+
+from dom0 import PRODUCT, Guest, run
+from launching import STORE, LaunchCase, house
+
+ROUNDS = 5
+
+
+def said(*words):
+    print("MEASURED", *words, flush=True)
+
+
+class Capture(LaunchCase):
+    def test_capture_and_hash_against_a_bare_loop(self):
+        """The program wants 0.8 of the bare loop's rate, and equal digests; both map the same paused domain, in turns."""
+        bench = PRODUCT / "bench_xen_capture"
+        if not bench.exists():
+            self.skipTest("bench_xen_capture is not in the build folder")
+        self.reference()
+        ramdisk = self.dir / "ramdisk"
+        ramdisk.write_bytes(b"\0" + os.urandom((24 << 20) - 1))
+        domid = Guest(self, "captured", memory=256, ramdisk=ramdisk).create()
+        done = self.ran(bench, "--domid", domid, PRODUCT / "xen-sev-keeper", STORE, ROUNDS, timeout_s=300)
+        for line in done.stdout.splitlines():
+            said(line)
+        self.assertRegex(done.stdout, r"median ratio [0-9.]+, want 0\.80 or more")
+
+
+class Launch(LaunchCase):
+    def test_an_attested_launch_against_a_plain_create(self):
+        """Until the domain runs; measured and said, in turns. The owner answers from this dom0, so its work is in it."""
+        self.open()
+        guest = Guest(self, "timed", memory=128, ramdisk=self.slotted("timed", "sleep 1000\n"))
+        self.house.trusts("web", guest.config, acpi_reference=str(self.reference()))
+        self.house.start()
+        plain, attested = [], []
+
+        def timed(times, work):
+            begun = time.monotonic()
+            work()
+            times.append(time.monotonic() - begun)
+            self.assertNotIn("p", guest.state())  # it runs
+            run("xl", "destroy", guest.name)
+            house.until("the guest is gone", self.idle)
+            house.until("its launch has ended", lambda: all(launch["state"] != "running" for launch in self.house.launches()))
+
+        for number in range(ROUNDS):
+            kinds = [(plain, lambda: self.xl("create", guest.config)),
+                     (attested, lambda: self.told(self.house.launch_xen("--xl-cfg", guest.config, policy="web"), 0))]
+            for times, work in kinds if number % 2 == 0 else reversed(kinds):
+                timed(times, work)
+        ratios = [one / other for one, other in zip(attested, plain)]
+        said(f"launch of a PVH guest, {ROUNDS} rounds: xl create median {statistics.median(plain):.2f} s; attested {statistics.median(attested):.2f} s; "
+             f"median ratio {statistics.median(ratios):.2f}")
+        self.assertEqual(len(ratios), ROUNDS)
+
+
+if __name__ == "__main__":
+    unittest.main()
