@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "lab"))
+sys.path.insert(0, str(ROOT / "psp/emulator/machine"))
 from debian import SUITE, Trouble, key_of, need, run, sources  # noqa: E402
 
 OUT = ROOT / "build" / "package"

@@ -15,7 +15,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "psp/emulator/machine"), str(ROOT / "tests/lab")]
+sys.path.insert(0, str(ROOT / "psp/emulator/machine"))
 import virtual_machine  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("VSEV_BUILD", ROOT / "build/dev")).resolve() / "bin"
@@ -29,7 +29,7 @@ CPU = ["--family", "23", "--model", "1", "--stepping", "2"]  # QEMU's CPU model 
 
 
 def tool(*words, status=0):
-    """A program of the project, outside the machine: the guest owner's. Returns its stdout."""
+    """A program of the project, or one with a path, outside the machine: the guest owner's. Returns its stdout."""
     done = subprocess.run([BIN / words[0], *map(str, words[1:])], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != status:
         raise AssertionError(f"{' '.join(map(str, words))}: exit status {done.returncode}, want {status}: {done.stdout}{done.stderr}")
@@ -124,6 +124,27 @@ class MachineCase(unittest.TestCase):
     def sevctl(cls, *words, status=0):
         return cls.ran("sevctl", *words, status=status).out
 
+    def reload(self):
+        """The drivers start afresh, as at boot."""
+        self.ran("modprobe", "-r", "kvm_amd", "ccp")
+        self.ran("modprobe", "ccp")
+        self.ran("modprobe", "kvm_amd")
+
+    def answers(self):
+        return self.ran("sevctl", "show", "version", status=None).status == 0
+
+    def restart_psp(self, faults=()):
+        """The PSP is switched off and on, now with these faults; the drivers have initialised it."""
+        self.machine.psp.kill()
+        self.machine.psp.start(faults=faults)
+        self.wait("the machine to find its PSP again", self.answers)
+        self.reload()
+
+    def assert_kernel_is_well(self):
+        log = self.ran("dmesg").out
+        for word in ("WARNING:", "BUG:", "Oops", "Call Trace", "timed out"):
+            self.assertNotIn(word, log)
+
     @classmethod
     def lines(cls):
         """The transcript so far."""
@@ -136,13 +157,13 @@ class MachineCase(unittest.TestCase):
 
 
 class Owner:
-    """A guest owner: one session for one launch, made from the platform's certificates."""
+    """A guest owner: one session for one launch, made from the platform's certificates by `program`, a sevctl."""
 
-    def __init__(self, case, policy, name="vm"):
+    def __init__(self, case, policy, name="vm", program="sevctl"):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=case.work))
-        self.policy, self.name = policy, name
+        self.policy, self.name, self.program = policy, name, program
         case.sevctl("export", "--unsigned", "/lab/out/chain", "--force")
-        tool("sevctl", "session", "--name", self.folder / name, case.lab() / "out/chain", hex(policy))
+        tool(program, "session", "--name", self.folder / name, case.lab() / "out/chain", hex(policy))
 
     def file(self, suffix):
         return self.folder / f"{self.name}_{suffix}"
@@ -155,21 +176,21 @@ class Owner:
             shutil.copy(self.file(suffix), out / suffix)
         return f"/lab/out/{out.name}/godh.b64", f"/lab/out/{out.name}/session.b64"
 
-    def expected(self, blob, firmware, vcpus=0):
-        """MEASURE and MNONCE in base64 as an honest launch reports them; `blob` is what was reported."""
+    def expected(self, blob, firmware, vcpus=0, *more):
+        """MEASURE and MNONCE in base64 as an honest launch reports them; `blob` is what was reported, `more` options of measurement build."""
         words = ["measurement", "build", "--api-major", VERSION[0], "--api-minor", VERSION[1], "--build-id", VERSION[2], "--policy", hex(self.policy), "--tik", self.file("tik.bin"),
-                 "--launch-measure-blob", blob, "--firmware", firmware]
+                 "--launch-measure-blob", blob, "--firmware", firmware, *more]
         if vcpus:
             for cpu in (0, 1):
-                tool("sevctl", "vmsa", "build", self.file(f"vmsa{cpu}"), "--cpu", cpu, *CPU, "--firmware", firmware, "--userspace", "qemu")
+                tool(self.program, "vmsa", "build", self.file(f"vmsa{cpu}"), "--cpu", cpu, *CPU, "--firmware", firmware, "--userspace", "qemu")
             words += ["--num-cpus", vcpus, "--vmsa-cpu0", self.file("vmsa0"), "--vmsa-cpu1", self.file("vmsa1")]
-        return tool("sevctl", *words).strip()
+        return tool(self.program, *words).strip()
 
     def seal(self, blob, secret):
         """Header and payload in base64 of a packet with one secret."""
         self.file("secret").write_bytes(secret)
         header, payload = self.file("header"), self.file("payload")
-        tool("sevctl", "secret", "build", "--tik", self.file("tik.bin"), "--tek", self.file("tek.bin"), "--launch-measure-blob", blob,
+        tool(self.program, "secret", "build", "--tik", self.file("tik.bin"), "--tek", self.file("tek.bin"), "--launch-measure-blob", blob,
              "--secret", f"736869e5-84f0-4973-92ec-06879ce3da0b:{self.file('secret')}", header, payload)
         return base64.b64encode(header.read_bytes()).decode(), base64.b64encode(payload.read_bytes()).decode()
 
@@ -179,11 +200,11 @@ class Guest:
 
     count = 0
 
-    def __init__(self, case, policy, vcpus=1, owner=None, firmware=FIRMWARE, more=(), memory_mib=128, start=True):
+    def __init__(self, case, policy, vcpus=1, owner=None, firmware=FIRMWARE, more=(), memory_mib=128, start=True, sev=""):
         Guest.count += 1
         self.case, self.name = case, f"guest{Guest.count}"
         self.qmp_path, self.log, self.serial = f"/tmp/{self.name}.qmp", f"/tmp/{self.name}.log", f"/tmp/{self.name}.serial"
-        sev = f"sev-guest,id=sev0,cbitpos={C_BIT},reduced-phys-bits={REDUCTION},policy={policy}"
+        sev = f"sev-guest,id=sev0,cbitpos={C_BIT},reduced-phys-bits={REDUCTION},policy={policy}{sev and ','}{sev}"
         if owner:
             godh, session = owner.give(case)
             sev += f",dh-cert-file={godh},session-file={session}"

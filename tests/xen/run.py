@@ -10,9 +10,9 @@ import sys
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "dom0"), str(HERE.parent / "lab")]
+sys.path[:0] = [str(HERE), str(HERE / "dom0")]
 import machine  # noqa: E402
-from debian import ROOT, Trouble  # noqa: E402
+from machine import ROOT, Trouble  # noqa: E402
 from runner import settings  # noqa: E402
 
 BOOT_S = 180  # on a busy machine; 12 s on an idle one

@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "lab"
 SUITE = "bookworm"  # Xen 4.17, Linux 6.1, QEMU 7.2
 
