@@ -14,12 +14,32 @@ namespace {
 
 constexpr std::array arguments{domid_option, reference_store_option, json_option};
 
+json::Value regions_json(const measure::XenMeasurement& measured) {
+    json::Value out = json::Value::array();
+    for (const auto& region : measured.regions)
+        out.push_back({{"label", region.label},
+                       {"gpa", fmt::format("{:#x}", region.gpa.value_or(0))},
+                       {"length", region.length_bytes},
+                       {"sha256", hex(region.sha256)}});
+    return out;
+}
+
+/// What a PVH guest is when its toolstack process builds it first, or later: the other of the two than `captured`.
+json::Value other_build(const measure::XenImage& first, measure::XenBuild captured) {
+    const bool later = captured == measure::XenBuild::first;
+    const auto measured = measure::measure(later ? first.later_build().value() : first, measure::XenOrder::ascending_gfn);
+    return {{"build", measure::name(later ? measure::XenBuild::later : measure::XenBuild::first)},
+            {"launch_digest", hex(measured.digest)},
+            {"regions", regions_json(measured)}};
+}
+
 Answer run(const Arguments& given, Console& console) {
     LookedAtDomain looked = look_at_domain(given);
     const std::string name = fmt::format("domain {}", looked.state.domid);
     launch::xen::Prepared prepared{measure::read_libxl_json(looked.domain->config(), name),
                                    looked.toolstack->version(),
                                    {.hvmloader = {}, .ovmf = {}, .seabios = {}, .references = reference_store(given)}};
+    const measure::XenImage predicted = prepared.image(); // as its process's first build
     launch::xen::Capture capture{prepared, *looked.domain, *looked.memory, looked.state.domid};
     const auto differences = capture.differences();
     const measure::XenMeasurement measured = capture.measure();
@@ -32,12 +52,11 @@ Answer run(const Arguments& given, Console& console) {
         result["equal"] = differences.empty();
         result["differences"] = differences;
         result["launch_digest"] = hex(measured.digest);
-        result["regions"] = json::Value::array();
-        for (const auto& region : measured.regions)
-            result["regions"].push_back({{"label", region.label},
-                                         {"gpa", fmt::format("{:#x}", region.gpa.value_or(0))},
-                                         {"length", region.length_bytes},
-                                         {"sha256", hex(region.sha256)}});
+        result["regions"] = regions_json(measured);
+        if (differences.empty() && predicted.type == measure::XenGuestType::pvh) {
+            result["build"] = measure::name(prepared.image().build);
+            result["other_build"] = other_build(predicted, prepared.image().build);
+        }
         result["slots"] = json::Value::array();
         for (const auto& slot : prepared.slots())
             result["slots"].push_back({{"name", slot.name}, {"gpa", fmt::format("{:#x}", psp::raw(slot.gpa))}, {"length", slot.length_bytes}});

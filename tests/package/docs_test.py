@@ -80,7 +80,8 @@ class Vm:
     def start(self):
         del self.features["sev.once"]
         os.makedirs("/run/xen-sev/qubes", exist_ok=True)
-        json.dump({"qube": "work", "xid": os.getpid(), "capture": {"equal": True, "differences": [], "launch_digest": "ab" * 32, "regions": [{"label": "kernel", "gpa": "0x1000000", "length": 65536, "sha256": "cd" * 32}]}},
+        json.dump({"qube": "work", "xid": os.getpid(), "capture": {"equal": True, "differences": [], "launch_digest": "ab" * 32, "regions": [{"label": "kernel", "gpa": "0x1000000", "length": 65536, "sha256": "cd" * 32}],
+                    "build": "later", "other_build": {"build": "first", "launch_digest": "ef" * 32, "regions": [{"label": "kernel", "gpa": "0x1000000", "length": 65536, "sha256": "cd" * 32}]}}},
                   open("/run/xen-sev/qubes/work.json", "w"))
         raise exc.QubesException("work was measured and, as asked, not started: as its configuration says, byte for byte")
 

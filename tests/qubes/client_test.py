@@ -182,7 +182,8 @@ class References(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="xen-sev-reference-")))
         self.account = {"equal": True, "differences": [], "launch_digest": "ab" * 32, "regions": [{"label": "kernel", "gpa": "0x1", "length": 10, "sha256": "01" * 32},
-                                                                                                  {"label": "cmdline", "gpa": "0x2", "length": 5, "sha256": "02" * 32}]}
+                                                                                                  {"label": "cmdline", "gpa": "0x2", "length": 5, "sha256": "02" * 32}],
+                        "build": "later", "other_build": {"build": "first", "launch_digest": "ef" * 32, "regions": [{"label": "kernel", "gpa": "0x1", "length": 10, "sha256": "01" * 32}]}}
 
     def test_a_value_goes_out_and_comes_back(self):
         value = reference.measured(self.account).value("work")
@@ -198,7 +199,9 @@ class References(unittest.TestCase):
         except ImportError:
             self.skipTest("python3-jsonschema is absent")
         schema = json.loads((ROOT / "docs/schemas/owner-policy.schema.json").read_text())
-        jsonschema.validate([reference.measured(self.account).value("work")], dict(schema["properties"]["references"], **{"$defs": schema.get("$defs", {})}))
+        listed = reference.for_policy(reference.measured(self.account).value("work"))
+        self.assertEqual([(one["name"], one["digest"]) for one in listed], [("work", "ab" * 32), ("work-first", "ef" * 32)])
+        jsonschema.validate(listed, dict(schema["properties"]["references"], **{"$defs": schema.get("$defs", {})}))
 
     def test_an_account_goes_out_and_comes_back_and_a_broken_one_is_refused(self):
         accounts = reference.Account(self.dir)
@@ -218,6 +221,14 @@ class References(unittest.TestCase):
             with self.assertRaises(reference.Malformed):
                 reference.measured(dict(self.account, **change))
 
+    def test_it_is_the_same_whichever_guest_of_its_libvirtd_was_measured(self):
+        other = {**self.account["other_build"], "other_build": {key: self.account[key] for key in ("build", "launch_digest", "regions")}, "equal": True, "differences": []}
+        self.assertEqual(reference.measured(other).value("work"), reference.measured(self.account).value("work"))
+        for bad in ({"build": "first"}, {"build": "third"}, {"build": None}, {"other_build": None}, {"other_build": []}, {"other_build": dict(self.account["other_build"], build="later")},
+                    {"other_build": dict(self.account["other_build"], launch_digest="x")}, {"other_build": dict(self.account["other_build"], regions=[])}):
+            with self.subTest(bad=bad), self.assertRaises(reference.Malformed):
+                reference.measured(dict(self.account, **bad))
+
     def test_changes_name_what_changed(self):
         old = reference.measured(self.account).value("work")
         self.account["launch_digest"] = "cd" * 32
@@ -231,7 +242,7 @@ class References(unittest.TestCase):
     def test_broken_files_and_answers_are_refused(self):
         store = reference.Store(self.dir)
         good = json.dumps(reference.measured(self.account).value("work"))
-        for text in ("", "{}", good[:-5], good.replace('"work"', '"other"'), good.replace("ab", "zz"), good.replace('"regions"', '"regions_"'), "[" * 100000, good + " " * (reference.FILE_LIMIT_BYTES + 1)):
+        for text in ("", "{}", good[:-5], good.replace('"work"', '"other"'), good.replace("ab", "zz"), good.replace('"regions"', '"regions_"'), good.replace('"first"', '"second"'), good.replace("ef" * 32, "ef"), "[" * 100000, good + " " * (reference.FILE_LIMIT_BYTES + 1)):
             store.path("work").write_text(text)
             with self.subTest(text=text[:40]), self.assertRaises(reference.Malformed):
                 store.read("work")

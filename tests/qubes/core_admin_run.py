@@ -84,7 +84,8 @@ class CoreAdmin(unittest.IsolatedAsyncioTestCase):
         socket = self.dir / "sevd.sock"
         self.sevd = await self.enterAsyncContext(FakeSevd(socket))
         original = sevd.ask
-        self.sevctl('{"uuid": "@UUID@", "equal": true, "differences": [], "launch_digest": "%s", "regions": [{"label": "kernel", "gpa": "0x1", "length": 16, "sha256": "%s"}]}' % ("ab" * 32, "cd" * 32))
+        self.sevctl('{"uuid": "@UUID@", "equal": true, "differences": [], "launch_digest": "%s", "regions": [{"label": "kernel", "gpa": "0x1", "length": 16, "sha256": "%s"}], "build": "later", '
+                    '"other_build": {"build": "first", "launch_digest": "%s", "regions": [{"label": "kernel", "gpa": "0x1", "length": 16, "sha256": "%s"}]}}' % ("ab" * 32, "cd" * 32, "ef" * 32, "cd" * 32))
         self.enterContext(unittest.mock.patch.object(gate, "SEVCTL", str(self.dir / "sevctl")))
         self.enterContext(unittest.mock.patch.object(reference, "ACCOUNTS", str(self.dir / "accounts")))
         self.enterContext(unittest.mock.patch.object(settings, "PROFILES", str(self.dir / "profiles.d")))

@@ -198,6 +198,8 @@ class QvmSev(unittest.TestCase):
 
     def account(self, equal=True, digest="ab", xid=7):
         value = {"equal": equal, "differences": [] if equal else ["kernel: page 3"], "launch_digest": digest * 32, "regions": [{"label": "kernel", "gpa": "0x1", "length": 16, "sha256": digest * 32}]}
+        if equal:
+            value.update(build="later", other_build={"build": "first", "launch_digest": "ef" * 32, "regions": value["regions"]})
 
         def on_start(once):
             self.assertEqual(once, "capture")
@@ -228,7 +230,7 @@ class QvmSev(unittest.TestCase):
         self.account()
         self.run_it("reference", "update", "work", "--yes", *folder)
         value = json.loads(self.run_it("reference", "show", "work", *folder))
-        self.assertEqual(value["digest"], "ab" * 32)
+        self.assertEqual([one["digest"] for one in value], ["ab" * 32, "ef" * 32])
         self.account(xid=8)
         self.assertIn("unchanged", self.run_it("reference", "update", "work", *folder))
         self.account(digest="cd", xid=9)

@@ -230,7 +230,8 @@ def reference_show(given, app):
     kept = reference.Store(given.references).read(vm.name)
     if kept is None:
         raise Failed(f"{vm.name} has no reference value", f"qvm-sev reference update {vm.name}")
-    show(given, json.dumps(kept, indent=2), kept)
+    listed = reference.for_policy(kept)
+    show(given, json.dumps(listed, indent=2), listed)
     return 0
 
 

@@ -25,19 +25,28 @@ def _digest(value):
 
 
 class Measured:
-    """What sevctl's capture found in a paused domain, and whether that is what its configuration says."""
+    """What sevctl's capture found in a paused domain, and whether that is what its configuration says. `builds` are its digest and regions as the first PVH guest of its libvirtd
+    and as a later one, which differ in five bytes that Xen's toolstack writes: {"first": (digest, regions), "later": …}; None when it is not as its configuration says."""
 
-    def __init__(self, digest, equal, differences, regions):
-        self.digest, self.equal, self.differences, self.regions = digest, equal, differences, regions
+    def __init__(self, digest, equal, differences, regions, builds=None):
+        self.digest, self.equal, self.differences, self.regions, self.builds = digest, equal, differences, regions, builds
 
     def __str__(self):
         return "as its configuration says, byte for byte" if self.equal else "NOT what its configuration says: " + "; ".join(self.differences[:3])
 
     def value(self, name):
-        """A reference value. Throws Malformed when what was built is not what its configuration says: that is for no owner to expect."""
+        """A reference value, the same whichever of its libvirtd's guests was measured. Throws Malformed when what was built is not what its configuration says: that is for no owner to
+        expect."""
         if not self.equal:
             raise Malformed(f"what was built is not what its configuration says: 'qvm-sev measure {name}' shows where")
-        return {"name": name, "digest": self.digest, "regions": self.regions}
+        (first, first_regions), (later, later_regions) = self.builds["first"], self.builds["later"]
+        return {"name": name, "digest": later, "regions": later_regions, "first": {"digest": first, "regions": first_regions}}
+
+
+def for_policy(value):
+    """A reference value as the list that "references" of an owner's policy takes: the qube as it is nearly always, and as the first PVH guest that its libvirtd builds."""
+    name, first = value["name"], value["first"]
+    return [{"name": name, "digest": value["digest"], "regions": value["regions"]}, {"name": f"{name}-first", "digest": first["digest"], "regions": first["regions"]}]
 
 
 def _regions(listed, what):
@@ -64,7 +73,14 @@ def measured(account):
     shown = [settings.printable(line, 200) for line in differences[:DIFFERENCE_LIMIT]]
     if len(differences) > DIFFERENCE_LIMIT:
         shown.append(f"and {len(differences) - DIFFERENCE_LIMIT} more")
-    return Measured(digest, account["equal"], shown, _regions(account.get("regions"), what))
+    regions, builds = _regions(account.get("regions"), what), None
+    if account["equal"]:
+        other = account.get("other_build")
+        kinds = (account.get("build"), other.get("build") if isinstance(other, dict) else None)
+        if kinds not in (("first", "later"), ("later", "first")) or _digest(other.get("launch_digest")) is None:
+            raise Malformed(f"{what}: does not say which PVH guest of its toolstack process it is, and what it is as another")
+        builds = {kinds[0]: (digest, regions), kinds[1]: (other["launch_digest"], _regions(other.get("regions"), what))}
+    return Measured(digest, account["equal"], shown, regions, builds)
 
 
 def changes(old, new):
@@ -150,9 +166,11 @@ class Store:
         value, what = _read(self.path(name)), str(self.path(name))
         if value is None:
             return None
-        if set(value) != {"name", "digest", "regions"} or _digest(value["digest"]) is None or value["name"] != name:
-            raise Malformed(f"{what}: is no reference value of {name}")
-        return dict(value, regions=_regions(value["regions"], what))
+        first = value.get("first")
+        if (set(value) != {"name", "digest", "regions", "first"} or _digest(value["digest"]) is None or value["name"] != name or not isinstance(first, dict) or
+                set(first) != {"digest", "regions"} or _digest(first["digest"]) is None):
+            raise Malformed(f"{what}: is no reference value of {name}: 'qvm-sev reference update {name}' makes one")
+        return dict(value, regions=_regions(value["regions"], what), first=dict(first, regions=_regions(first["regions"], what)))
 
     def write(self, name, value):
         _write(self.path(name), value)
