@@ -47,8 +47,7 @@ std::vector<std::string> near_matches(std::string_view word, const std::vector<s
         else if (wanted.size() >= 3 && theirs.find(wanted) != std::string::npos) found.emplace_back(longest + theirs.size(), candidate);
     }
     std::ranges::sort(found);
-    const auto doubles = std::ranges::unique(found);
-    found.erase(doubles.begin(), doubles.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
     std::vector<std::string> out;
     for (std::size_t i = 0; i < std::min(most, found.size()); ++i) out.push_back(found[i].second);
     return out;

@@ -444,7 +444,7 @@ TEST_CASE("plain-after-finish: ciphertext up to LAUNCH_FINISH, plaintext after i
         REQUIRE(machine.command(CommandId::activate, Raw{8}.u32(0, handle).u32(4, 9)) == Status::success);
         const Bytes data = pattern(0x3000, 1);
         machine.put(guest_at, data);
-        for (const std::uint64_t offset : {0x0000, 0x1000, 0x1800})
+        for (const std::uint64_t offset : {0x0000U, 0x1000U, 0x1800U})
             REQUIRE(machine.update_data(handle, guest_at + offset, 0x800 + (offset == 0) * 0x800) == Status::success);
         const Bytes encrypted = machine.get(guest_at, 0x2000);
         REQUIRE(machine.measure(handle) == Status::success);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "tests/emulator/host.hpp"
 
 using namespace sev;
@@ -45,7 +47,7 @@ TEST_CASE("INIT_EX keeps the keys in the NV buffer, and in it alone") {
     const auto in_buffer = host.certificates();
     CHECK(in_buffer != in_flash);
     const Bytes saved = host.get(nv_at, nv_bytes);
-    CHECK(std::ranges::search(saved, Bytes(in_buffer.pdh.begin() + 0x14, in_buffer.pdh.begin() + 0x44)).empty()); // opaque
+    CHECK(std::search(saved.begin(), saved.end(), in_buffer.pdh.begin() + 0x14, in_buffer.pdh.begin() + 0x44) == saved.end()); // opaque
     shut_down(host);
     REQUIRE(init_ex(host) == Status::success);
     CHECK(host.certificates() == in_buffer);

@@ -79,7 +79,8 @@ TEST_CASE("Xen request: what it may say, and each thing that it may not") {
         {R"({"kind": "xen", "domid": 7, "unpause": 0})", "guest: unpause"},
         {R"({"kind": "xen", "domid": 7, "pause": true})", "pause"},
     };
-    for (const auto& [text, says] : cases) {
+    for (const auto& [given, says] : cases) {
+        const auto& text = given; // Clang 14 does not capture a structured binding
         CAPTURE(text);
         const std::string said = refusal([&] { WantedDomain::parse(guest_of(text)); });
         CHECK_MESSAGE(said.find(says) != std::string::npos, said);
@@ -160,7 +161,8 @@ TEST_CASE("Xen source: a domain that is to be left paused is checked as any othe
         {[](FakeHost& host) { host.domain->state.paused = false; }, "is not paused"},
         {[](FakeHost& host) { host.domain->context[40 + 0x280] ^= 1; }, "rip"},
     };
-    for (const auto& [tamper, says] : cases) {
+    for (const auto& [tamper, given_says] : cases) {
+        const auto& says = given_says; // Clang 14 does not capture a structured binding
         CAPTURE(says);
         FakeHost host;
         const auto guest = host.guest(false);

@@ -20,11 +20,12 @@ CpuSignature signature_of(const json::Value& value) {
 
 TEST_CASE("VMSA layout: fields stand where the APM has them, without overlap") {
     // AMD64 APM volume 2 table B-4, a sample of every part.
-    for (const auto& [name, offset, size] : std::vector<std::tuple<const char*, std::size_t, std::size_t>>{
+    for (const auto& [field, offset, size] : std::vector<std::tuple<const char*, std::size_t, std::size_t>>{
              {"es.selector", 0x000, 2}, {"cs.base", 0x018, 8}, {"tr.limit", 0x094, 4}, {"vmpl", 0x0CA, 1}, {"cpl", 0x0CB, 1}, {"efer", 0x0D0, 8},
              {"xss", 0x140, 8}, {"cr0", 0x158, 8}, {"rip", 0x178, 8}, {"rsp", 0x1D8, 8}, {"rax", 0x1F8, 8}, {"cr2", 0x240, 8}, {"g_pat", 0x268, 8},
              {"pkru", 0x2E8, 4}, {"rcx", 0x308, 8}, {"rdx", 0x310, 8}, {"rbp", 0x328, 8}, {"r15", 0x378, 8}, {"sev_features", 0x3B0, 8},
              {"xcr0", 0x3E8, 8}, {"mxcsr", 0x408, 4}, {"x87_fcw", 0x410, 2}, {"fpreg_x87", 0x420, 80}, {"fpreg_ymm", 0x570, 256}}) {
+        const char* const name = field; // Clang 14 does not capture a structured binding
         CHECK_MESSAGE(vmsa_field(name).offset == offset, name);
         CHECK_MESSAGE(vmsa_field(name).size_bytes == size, name);
     }
@@ -225,7 +226,7 @@ TEST_CASE("number of vCPUs: what is refused, and how") {
         {" 4", "number of vCPUs is ' 4', which is no decimal number, want a decimal number from 1 to 4096"},
         {"0x4", "number of vCPUs is '0x4', which is no decimal number, want a decimal number from 1 to 4096"},
         {"4.0", "number of vCPUs is '4.0', which is no decimal number, want a decimal number from 1 to 4096"}};
-    for (const auto& [text, message] : refused) CHECK(message_of([&] { return parse_vcpus(text); }) == message);
+    for (const auto& [text, message] : refused) CHECK(message_of([&, given = text] { return parse_vcpus(given); }) == message);
     CHECK_THROWS_WITH_AS(check_vcpus(0), "number of vCPUs is 0, want 1 to 4096", Error);
     CHECK_THROWS_WITH_AS(check_vcpus(4097), "number of vCPUs is 4097, want 1 to 4096", Error);
 }

@@ -174,7 +174,8 @@ TEST_CASE("predict_xen: a kernel is the same however it is packed") {
 }
 
 TEST_CASE("predict_xen: what the builder does to ramdisks, before and since 4.20") {
-    for (const auto& [name, want] : xen_answers().at("ramdisks").items()) {
+    for (const auto& [key, want] : xen_answers().at("ramdisks").items()) {
+        const auto& name = key; // Clang 14 does not capture a structured binding
         CAPTURE(name);
         for (const bool unpacks : {true, false}) {
             const Guest guest = pvh("kernel.elf", "q", 128, "acpi-2-2.json", name, unpacks ? XenVersion{4, 19, 5} : XenVersion{4, 20, 0});
@@ -298,7 +299,7 @@ TEST_CASE("XenVersion and rules") {
     for (const char* text :
          {"", "4", "4.17", "4.17.", "4.17.x", "4.18.0-rc2", "4.22-unstable", "4.17.7.1", "x4.17.7", "4.017.7", ":4.17.7", "4.17.99999999999"})
         CHECK_THROWS_AS(XenVersion::parse(text, "x"), Error);
-    for (const auto& [text, predictable] : std::map<std::string, bool>{{"4.16.9", false},
+    for (const auto& [given, predictable] : std::map<std::string, bool>{{"4.16.9", false},
                                                                        {"4.17.5", false},
                                                                        {"4.17.6", true},
                                                                        {"4.18.3", false},
@@ -309,6 +310,7 @@ TEST_CASE("XenVersion and rules") {
                                                                        {"4.22.9", true},
                                                                        {"4.23.0", false},
                                                                        {"5.0.0", false}}) {
+        const auto& text = given; // Clang 14 does not capture a structured binding
         CAPTURE(text);
         const XenVersion version = XenVersion::parse(text, "x");
         CHECK(message_of([&] { return xen_rules(version, XenGuestType::pvh); }).empty() == predictable);

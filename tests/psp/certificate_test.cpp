@@ -80,7 +80,7 @@ TEST_CASE("SevCertificate: every other length is refused, with the length wanted
 }
 
 TEST_CASE("SevCertificate: what other tools leave in the reserved bytes after a key is kept, and the signature covers it") {
-    for (const std::size_t at : {0x0A4, 0x200, 0x413}) {
+    for (const std::size_t at : {0x0A4U, 0x200U, 0x413U}) {
         const Bytes bytes = with(pdh_bytes(), at, 0x5A);
         const SevCertificate certificate = parse_sev_certificate(bytes, "PDH");
         CHECK(std::ranges::equal(certificate.serialize(), bytes));
