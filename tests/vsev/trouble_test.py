@@ -14,19 +14,10 @@ SEV = 0x1
 class Trouble(MachineCase):
     options = {"ccp_options": "psp_cmd_timeout=5 psp_probe_timeout=5", "deadline_ms": 2000}
 
-    def reload(self):
-        """The drivers start afresh, as at boot."""
-        self.ran("modprobe", "-r", "kvm_amd", "ccp")
-        self.ran("modprobe", "ccp")
-        self.ran("modprobe", "kvm_amd")
-
     def initialised(self):
         """What status says of the PSP's being initialised, for SEV."""
         features = json.loads(self.sevctl("status", "--json"))["features"]
         return next(feature for feature in features if feature["name"] == "SEV")["initialised"]
-
-    def answers(self):
-        return self.ran("sevctl", "show", "version", status=None).status == 0
 
     def test_01_killed_and_started_again(self):
         guest = Guest(self, SEV)
@@ -55,10 +46,7 @@ class Trouble(MachineCase):
         Guest(self, SEV).end()
 
     def test_03_hung_command(self):
-        self.machine.psp.kill()
-        self.machine.psp.start(faults=["PDH_GEN=hang"])
-        self.wait("the machine to find its PSP again", self.answers)
-        self.reload()
+        self.restart_psp(["PDH_GEN=hang"])
         hung = self.ran("sevctl", "rotate", "--yes", status=2)
         self.assertRegex(hung.err, "(?i)timed out|did not answer|timeout")
         again = self.ran("sevctl", "show", "version", status=2)

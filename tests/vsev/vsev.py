@@ -163,7 +163,7 @@ class Owner:
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=case.work))
         self.policy, self.name, self.program = policy, name, program
         case.sevctl("export", "--unsigned", "/lab/out/chain", "--force")
-        tool(program, "session", "--name", self.folder / name, case.lab() / "out/chain", hex(policy))
+        tool(program, "session", "--name", self.folder / name, case.lab() / "out/chain", policy)
 
     def file(self, suffix):
         return self.folder / f"{self.name}_{suffix}"
