@@ -191,14 +191,17 @@ Answered OwnerService::work(Asked& asked, const SessionRequest& request) {
         parts_.store.note(asked.event("request.refused", why), asked.now);
         return trouble(asked, why, true);
     }
+    if (parts_.times) parts_.times->opened(record.facts.id, record.created_at, record.expires_at);
     return signed_answer(asked, {.request = {}, .answered_at = {}, .body = std::move(created.offer)}, AnswerKind::offer);
 }
 
 Answered OwnerService::work(Asked& asked, const JudgementRequest& request) {
     asked.launch_name = request.launch.launch_name;
     asked.session = hex(request.launch.session_id);
-    const auto taken =
-        parts_.store.take_session(request.launch.session_id, asked.channel, asked.launch_name, asked.event("session.taken", ""), asked.now);
+    const Time session_time = parts_.times ? parts_.times->time_of(request.launch.session_id, asked.now) : asked.now;
+    const auto taken = parts_.store.take_session(request.launch.session_id, asked.channel, asked.launch_name, asked.event("session.taken", ""),
+                                                 asked.now, session_time);
+    if (parts_.times && taken.outcome == TakeOutcome::taken) parts_.times->taken(request.launch.session_id);
     if (taken.outcome != TakeOutcome::taken) {
         const std::string why{text(taken.outcome)};
         parts_.store.note(asked.event("request.refused", why), asked.now);

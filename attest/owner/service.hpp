@@ -7,6 +7,7 @@
 #include "attest/owner/clients.hpp"
 #include "attest/owner/policies.hpp"
 #include "attest/owner/seal_keys.hpp"
+#include "attest/owner/session_times.hpp"
 #include "attest/owner/store.hpp"
 #include "attest/protocol/exchange.hpp"
 
@@ -47,6 +48,7 @@ public:
         ServiceLimits limits;
         std::string build;
         const Advisories& advisories = builtin_advisories();
+        SessionTimes* times = nullptr; // null: sessions expire by the time of day alone
     };
     explicit OwnerService(Parts parts);
 

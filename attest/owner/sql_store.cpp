@@ -94,7 +94,9 @@ public:
         return outcome;
     }
 
-    Taken take_session(const SessionId& id, std::string_view channel, std::string_view launch_name, const AuditEvent& event, Time now) override {
+    Taken take_session(const SessionId& id, std::string_view channel, std::string_view launch_name, const AuditEvent& event, Time now,
+                       std::optional<Time> session_time) override {
+        const std::int64_t lived_to = seconds(session_time.value_or(now));
         Taken out;
         changes_.run([&](Work& work) {
             out = {};
@@ -104,7 +106,7 @@ public:
             const SqlRow& row = found.rows.front();
             const std::string& state = row.text(12);
             if (state == "refused") return;
-            if (state == "open" && (row.integer(8) <= seconds(now) || row.integer(7) > seconds(now) + clock_skew_s))
+            if (state == "open" && (row.integer(8) <= lived_to || row.integer(7) > lived_to + clock_skew_s))
                 out.outcome = TakeOutcome::expired;
             else if (state != "open") out.outcome = state == "expired" ? TakeOutcome::expired : TakeOutcome::spent;
             else if (row.text(1) != launch_name) out.outcome = TakeOutcome::other_launch;

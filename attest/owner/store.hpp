@@ -96,8 +96,9 @@ public:
     };
     /// The one way to a session's keys: marks an open, unexpired session of this channel and launch as taken, removes its keys from the store, and
     /// hands them over. Of any number of callers, on any number of instances, one gets them. A session of another channel is `unknown`. Whatever does
-    /// not match changes nothing.
-    virtual Taken take_session(const SessionId& id, std::string_view channel, std::string_view launch_name, const AuditEvent& event, Time now) = 0;
+    /// not match changes nothing. Whether it has expired is decided at `session_time`, by default now.
+    virtual Taken take_session(const SessionId& id, std::string_view channel, std::string_view launch_name, const AuditEvent& event, Time now,
+                               std::optional<Time> session_time = std::nullopt) = 0;
     /// Ends a taken session. Throws Error{Fault::bug} when it is not taken.
     virtual void end_session(const SessionId& id, const SessionEnd& end, const AuditEvent& event, Time now) = 0;
     /// Keeps a platform that was refused, for people to see.

@@ -33,9 +33,9 @@ P384Key load_owner_key(const Path& path) {
     return P384Key::from_der(bytes.reveal(), path.string());
 }
 
-Instance::Instance(const cli::Arguments& given)
-    : config_path_{given.text_if("--config").value_or(std::string{default_config})}, config_{OwnerConfig::load(config_path_)}, key_{load_owner_key(
-                                                                                                                                   config_.key)},
+Instance::Instance(const cli::Arguments& given, std::shared_ptr<SessionTimes> times)
+    : times_{std::move(times)}, config_path_{given.text_if("--config").value_or(std::string{default_config})},
+      config_{OwnerConfig::load(config_path_)}, key_{load_owner_key(config_.key)},
       seal_keys_{SealKeys::load(config_.seal_keys)}, store_{open_store(config_, key_)}, policies_{open_shelf(config_, *store_)},
       service_{{.key = key_,
                 .policies = policies_,
@@ -43,7 +43,8 @@ Instance::Instance(const cli::Arguments& given)
                 .seal_keys = seal_keys_,
                 .clients = config_.clients,
                 .limits = {.caps = config_.limits.sessions, .session_lifetime = config_.limits.session_lifetime},
-                .build = "sev-owner " XEN_SEV_VERSION}} {}
+                .build = "sev-owner " XEN_SEV_VERSION,
+                .times = times_.get()}} {}
 
 Time now() { return std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now()); }
 

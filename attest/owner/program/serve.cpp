@@ -91,7 +91,12 @@ public:
         try {
             const auto instance = serving_.instance();
             const auto& limits = instance->config().limits;
-            if (const auto expired = instance->store().clean(now(), now() - limits.forget_after, limits.keep_sessions); expired > 0)
+            const auto cleaning = instance->times()->cleaning(now());
+            if (cleaning.set_by.count() != 0)
+                serving_.log().warning("the clock was set; open sessions keep their time", {{"by_seconds", std::to_string(cleaning.set_by.count())}});
+            const auto expired = instance->store().clean(cleaning.by, cleaning.by - limits.forget_after, limits.keep_sessions);
+            instance->times()->cleaned(cleaning.by);
+            if (expired > 0)
                 serving_.log().info("sessions expired", {{"count", std::to_string(expired)}});
             if (at >= next_signature_) {
                 instance->store().sign_audit(now());
@@ -110,7 +115,7 @@ private:
 void reload(Serving& serving, service::Server& server, const cli::Arguments& given) {
     service::notify_reloading();
     try {
-        auto fresh = std::make_shared<Instance>(given);
+        auto fresh = std::make_shared<Instance>(given, serving.instance()->times());
         if (fresh->config().listen != serving.instance()->config().listen) serving.log().warning("\"listen\" has changed: that needs a restart");
         if (!(fresh->config().limits == serving.instance()->config().limits))
             serving.log().warning("\"limits\" have changed: rates, connections and workers need a restart");
