@@ -122,7 +122,6 @@ asio::awaitable<bool> Conversation<Stream>::read_header(Parser& parser, bool fir
     }
     deadline(server_.limits.header_deadline);
     co_await http::async_read_header(stream_, buffer_, parser, asio::redirect_error(asio::use_awaitable, error));
-    connection_->waiting = false;
     if (!error) co_return true;
     count_if_late(error);
     ++server_.counters.bad_requests;
@@ -163,7 +162,10 @@ asio::awaitable<bool> Conversation<Stream>::read_body(Parser& parser, const Rout
     }
     parser.body_limit(route.body_limit_bytes);
     if (!parser.is_done()) co_await http::async_read(stream_, buffer_, parser, asio::redirect_error(asio::use_awaitable, error));
-    if (!error) co_return true;
+    if (!error) {
+        connection_->waiting = false; // only now: who sends a body slowly keeps nobody out either, nor who is refused and does not go
+        co_return true;
+    }
     count_if_late(error);
     ++server_.counters.bad_requests;
     auto refusal = explain(error, server_.limits);
