@@ -71,6 +71,10 @@ for name in sorted(long_files - set(LONG_FILES)):
 for name in sorted(set(LONG_FILES) - long_files):
     faults.append(f"{name}: is no longer longer than {LINES} lines, or is gone: take it out of {pathlib.Path(__file__).name}")
 
+for path in sorted((root / "psp/emulator/machine/patches").rglob("*.patch")):
+    head = path.read_text().split("\n--- a/")[0]
+    if not re.match(r"SPDX-License-Identifier: L?GPL-2\.[01]-or-later[^\n]*\n\n[\w/]+: [^\n]+\n\n\S[^\n]{40,}\n", head):
+        faults.append(f"{path.relative_to(root)}: no header with licence, title and purpose")
 for target in sorted((root / "tests/fuzz").glob("*.cpp")):
     if target.stem != "corpus_main" and not list((root / "tests/fuzz/corpus" / target.stem).glob("*")):
         faults.append(f"{target.name}: no corpus")
