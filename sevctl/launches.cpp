@@ -43,7 +43,8 @@ std::string target_of(const Arguments& given) { return fmt::format("/v1/launches
 std::string query_value(std::string_view text) {
     std::string out;
     for (const char c : text) {
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view{"-._~"}.find(c) != std::string_view::npos;
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), digit = c >= '0' && c <= '9';
+        const bool plain = letter || digit || std::string_view{"-._~"}.find(c) != std::string_view::npos;
         out += plain ? std::string{c} : fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
     return out;

@@ -136,7 +136,8 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
     if (digest_of(config) != identity.at("configuration"))
         throw Error{Fault::malformed,
-                    fmt::format("{}: has changed since the launch was admitted", wanted.file ? printable(wanted.file->string(), 4096) : "configuration"),
+                    fmt::format("{}: has changed since the launch was admitted",
+                                wanted.file ? printable(wanted.file->string(), 4096) : "configuration"),
                     "launch it anew"};
     inner(config)["c_info"]["uuid"] = uuid;
     const std::string text = inner(config).dump();

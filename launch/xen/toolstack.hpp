@@ -29,9 +29,9 @@ struct ModulePlace {
     std::uint64_t gpa = 0, length_bytes = 0;
 };
 
-/// One domain in the hands of a keeper: a process of its own that alone talks to libxl. While this object lives and neither `unpause` nor `let_go` was
-/// called, the domain cannot outlive it: when this process ends, however it ends, the keeper destroys the domain. A domain is told from another one
-/// that has its number later by its UUID: it is then gone.
+/// One domain in the hands of a keeper: a process of its own that alone talks to libxl. While this object lives and neither `unpause` nor `let_go`
+/// was called, the domain cannot outlive it: when this process ends, however it ends, the keeper destroys the domain. A domain is told from another
+/// one that has its number later by its UUID: it is then gone.
 /// Every call throws Error{Fault::system} with what libxl says, or when the keeper is gone or does not answer in time. One call at a time.
 class Domain {
 public:
