@@ -9,8 +9,8 @@
 namespace sev::launch::xen {
 
 /// Which domain a launch request is about: its "guest" object, {"kind": "xen"} with exactly one of "xl_cfg" (absolute path), "xl_cfg_text" and
-/// "domid". With "domid" there may be "uuid", which the domain's UUID must then be, and "unpause": false, for a domain that whoever asks resumes after
-/// it was attested.
+/// "domid". With "domid" there may be "uuid", which the domain's UUID must then be, and "unpause": false, for a domain that whoever asks resumes
+/// after it was attested.
 struct WantedDomain {
     std::optional<Path> file;
     std::optional<std::string> text;
