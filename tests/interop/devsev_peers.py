@@ -121,3 +121,8 @@ def missing_of_sev_tests(output):
     """What is wrong with the output of the sev crate's host tests; nothing when all of them passed."""
     passed = set(re.findall(r"^test sev::(\w+) \.\.\. ok$", output, re.M))
     return "" if passed == SEV_TESTS else f"missing: {', '.join(sorted(SEV_TESTS - passed)) or 'none'}; unknown: {', '.join(sorted(passed - SEV_TESTS)) or 'none'}"
+
+
+if __name__ == "__main__":  # only builds them
+    print(their_sevctl(pathlib.Path(sys.argv[1])))
+    print(their_sev_tests(pathlib.Path(sys.argv[1])))

@@ -138,7 +138,7 @@ with tempfile.TemporaryDirectory(prefix="xen-sev-peer-") as name:
     bench = Bench(pathlib.Path(name), args, THEIRS)
     with contextlib.nullcontext() if args.device else bench.device.cuse() if args.cuse else bench.device.served():
         ownership(bench)
-        if not args.cuse:
+        if not (args.cuse or args.device):
             launches(bench)  # computes only, and virtee's wants a CPU with RDRAND, which an emulated one may lack
         bench.ours("reset", "--yes")
         bench.both_show([])
