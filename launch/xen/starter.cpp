@@ -138,7 +138,14 @@ bool receive_order(int from, std::vector<std::string>& words, std::array<Fd, 2>&
     return true;
 }
 
+/// Everything that this process has open but the standard streams and `kept`.
+void close_others(int kept) {
+    if (kept > 3) ::close_range(3, static_cast<unsigned>(kept) - 1, 0);
+    ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
+}
+
 [[noreturn]] void attend(int socket, const std::vector<Path>& allowed) {
+    close_others(socket); // above all locks, which would outlive a daemon that is killed, and keep its successor out
     ::prctl(PR_SET_NAME, "sevd-starter");
     ::signal(SIGCHLD, SIG_IGN); // the kernel reaps
     for (const int ignored : {SIGHUP, SIGINT, SIGPIPE}) ::signal(ignored, SIG_IGN); // meant for the daemon

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The asking end of the keeper and the starters, against programs that a test writes: shell scripts that answer anything.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "launch/xen/child.hpp"
@@ -124,6 +126,21 @@ TEST_CASE("starters: what is started gets nothing of ours, and the forked one st
     CHECK(refusal([&] { forked->start("/bin/true", {}); }) == "true: Operation not permitted");
     CHECK(refusal([&] { direct->start("/nowhere/program", {}); }) == "program: No such file or directory");
     CHECK(refusal([&] { forked->start(shows, {std::string(20000, 'x')}); }).find("bytes of arguments") != std::string::npos);
+}
+
+TEST_CASE("starters: the forked one keeps no lock of the process that it came from") {
+    const test::TemporaryDirectory folder;
+    const Path file = folder / "lock";
+    const auto open = [&] { return Fd{::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)}; };
+    std::unique_ptr<Starter> forked;
+    {
+        const Fd ours = open();
+        REQUIRE(::flock(ours.get(), LOCK_EX | LOCK_NB) == 0);
+        forked = forked_starter({"/bin/true"});
+        static_cast<void>(forked->start("/bin/true", {})); // it is at work by now
+    }
+    const Fd successor = open();
+    CHECK(::flock(successor.get(), LOCK_EX | LOCK_NB) == 0); // a daemon that is killed and started anew
 }
 
 TEST_CASE("UUIDs are random, of version 4") {
