@@ -55,6 +55,7 @@ struct World {
     unsigned ran_ever = 0;
     std::string vanish_at; // a call that finds the guest gone: "open", "descriptor", "recheck", "run", "destroy"
     unsigned destroy_failures = 0;
+    bool es = false;
     bool left_paused = false; // whoever asked for a launch resumes its guest
     void gone_at(const std::string& call) {
         const std::scoped_lock lock{mutex};
@@ -68,6 +69,9 @@ public:
     WorldGuest(World& world, std::string name, psp::PageSource& pages)
         : world_{world}, name_{std::move(name)}, memory_{pages.allocate(0x10000)}, slot_{pages.allocate(0x1000)} {
         for (std::size_t i = 0; i < memory_->bytes().size(); ++i) memory_->bytes()[i] = static_cast<std::uint8_t>(i * 7 + i / 256);
+        if (!world_.es) return;
+        vmsa_ = pages.allocate(0x1000);
+        vmsas_.push_back(vmsa_->at());
     }
     std::vector<launch::Run> locate(psp::Gpa start, std::uint64_t length) const override {
         if (psp::raw(start) >= 0x100000) return {{slot_->at() + (psp::raw(start) - 0x100000), length}};
@@ -121,7 +125,7 @@ public:
 private:
     World& world_;
     std::string name_;
-    std::unique_ptr<psp::Pages> memory_, slot_;
+    std::unique_ptr<psp::Pages> memory_, slot_, vmsa_;
     std::vector<launch::GuestPart> parts_{{psp::Gpa{0}, 0x8000}, {psp::Gpa{0x8000}, 0x8000}};
     std::vector<psp::SystemAddress> vmsas_;
 };
@@ -131,7 +135,7 @@ public:
     WorldSource(World& world, psp::PageSource& pages) : world_{world}, pages_{pages} {}
     std::string_view kind() const noexcept override { return "world"; }
     unsigned level() const noexcept override { return 1; }
-    Plan plan(const json::Value& guest) override { return {.es = false, .identity = {{"domain", guest.at("domain")}}}; }
+    Plan plan(const json::Value& guest) override { return {.es = world_.es, .identity = {{"domain", guest.at("domain")}}}; }
     std::unique_ptr<launch::Guest> open(const json::Value& guest, const json::Value& identity) override {
         world_.gone_at("open");
         REQUIRE(identity == plan(guest).identity);
@@ -163,9 +167,11 @@ private:
 
 /// A host: chip, world and owner, which outlive the daemons that a test starts and loses.
 struct DaemonHost {
-    DaemonHost()
-        : emulator{psp::emulator::Emulator::create(directory / "psp", *psp::emulator::find_personality("epyc-3151"))},
+    /// With `es` the guests have one CPU's register state, which no reference of the owner's covers: good for what comes before a verdict.
+    explicit DaemonHost(bool es = false)
+        : wants_es{es}, emulator{psp::emulator::Emulator::create(directory / "psp", *psp::emulator::find_personality("epyc-3151"))},
           firmware{std::make_shared<HeldFirmware>(*emulator, space)} {
+        world.es = es;
         write_file(directory / "memory", WorldGuest::memory(), Visibility::readable, Existing::refuse);
         write_file(directory / "secret", as_bytes("correct horse battery staple"), Visibility::secret, Existing::refuse);
         owner = std::make_unique<TestOwner>(attest::OwnerPolicy::parse(policy(), "policy", directory.path()));
@@ -193,10 +199,11 @@ struct DaemonHost {
  "validity":{{"not_before":"2020-01-01T00:00:00Z","not_after":"2090-01-01T00:00:00Z"}},
  "roots":{{"amd":[],"other":[{{"label":"test emulator","product":"naples","emulated":true,"fingerprint":"{}"}}]}},
  "chips":[{{"label":"chip","cek":"{}"}}],"minimum_build":"0.17.22","accept_unproven_build":false,
- "guest_policy":{{"required":["NODBG","NOKS"],"forbidden":["ES"]}},"level":0,"evidence":["measurement"],
+ "guest_policy":{{"required":["NODBG","NOKS"{}],"forbidden":[{}]}},"level":0,"evidence":["measurement"],
  "references":[{{"name":"guest","image":{{"parts":[{{"label":"memory","file":"memory"}}]}}}}],
  "secrets":[{{"name":"key","file_name":"key","path":"secret","when":{{"references":["guest"]}}}}],"accepted_advisories":[]}})",
-            hex(emulator->identity().ark.fingerprint()), hex(emulator->identity().cek.fingerprint()));
+            hex(emulator->identity().ark.fingerprint()), hex(emulator->identity().cek.fingerprint()), wants_es ? R"(,"ES")" : "",
+            wants_es ? "" : R"("ES")");
     }
     /// INIT, by nobody of this test's daemons: so that contexts can be there before the first.
     void initialise() { platform.emplace(direct, space); }
@@ -204,6 +211,7 @@ struct DaemonHost {
         return psp::run(direct, psp::GetPlatformStatus{});
     }
 
+    const bool wants_es;
     TemporaryDirectory directory;
     psp::AddressSpace space;
     std::unique_ptr<psp::emulator::Emulator> emulator;
