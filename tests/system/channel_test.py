@@ -148,6 +148,39 @@ class Channel(unittest.TestCase):
         self.assertEqual((len(relay.asked), self.vault.asked), (2, []))
         self.assertIn("sys-attest", self.qubesd.running)
 
+    def test_a_vault_that_lies_is_refused_and_nothing_of_it_is_shown_as_it_is(self):
+        terminal = b"\x1b]0;owned\x07\x1b[2J\x9b\xe2\x80\xae\r\n\0"
+        good, kept = self.vault.answer, []
+
+        def keeping(request):
+            kept.append(good(request)[0])
+            return kept[-1], 0
+
+        self.vault.answer = keeping
+        self.launch("honest")
+        session, judgement = kept
+        lies = {
+            "control characters": lambda request: (terminal * 100, 0), "and a complaint": lambda request: (terminal, 3), "nothing": lambda request: (b"", 0),
+            "no end": lambda request: (b"x" * ((12 << 20) + 1), 0), "half an answer": lambda request: (good(request)[0][:-100], 0),
+            "an answer from before": lambda request: (session, 0), "another step's": lambda request: (judgement, 0),
+            "two answers": lambda request: (good(request)[0] * 2, 0), "with more behind it": lambda request: (good(request)[0] + terminal, 0),
+            "names of its own": lambda request: (json.dumps({"format": "xen-sev/exchange-answer", "version": 1, "launch_name": terminal.decode("latin-1"), "reason": terminal.decode("latin-1")}).encode(), 0),
+        }
+        for number, (lie, answer) in enumerate(lies.items()):
+            with self.subTest(lie):
+                self.vault.answer = answer
+                name = f"lie-{number}"
+                self.qubesd.names += (name,)
+                failed = self.launch(name, status=1)
+                self.assertEqual(failed["launch"]["state"], "failed")
+                self.assertNotIn("LAUNCH_SECRET", [step["step"] for step in failed["steps"]])
+                shown = self.house.sevctl("launches", "show", failed["launch"]["id"])
+                self.assertNotRegex((shown.stdout + shown.stderr).decode(), r"[^ -~\n]")
+        self.assertNotRegex(self.house.daemon.text(), r"[^ -~\n]")
+        self.assertLess(len(self.house.daemon.text()), 64 << 10)
+        self.vault.answer = good
+        self.launch("honest-again")
+
     def test_a_no_and_no_vault_at_all(self):
         (self.house.folder / "evil").write_bytes(b"\x01" + (self.house.folder / "kernel").read_bytes()[1:])
         self.house.layout("evil-guest", kernel="evil")
