@@ -209,7 +209,8 @@ int natively(int argc, char** argv) {
     ramdisk[0] = 0; // no gzip
     write_file(folder / "ramdisk", ramdisk, Visibility::readable, Existing::refuse);
     std::filesystem::copy(argv[2], folder / "xen-acpi-reference.json");
-    const auto acpi = measure::AcpiReference::from_json(json::parse(as_text(read_file(argv[2], measure::AcpiReference::limit_bytes)), argv[2]), argv[2]);
+    const Bytes reference = read_file(argv[2], measure::AcpiReference::limit_bytes);
+    const auto acpi = measure::AcpiReference::from_json(json::parse(as_text(reference), argv[2]), argv[2]);
     measure::XenGuestConfig config;
     config.type = measure::XenGuestType::pvh;
     config.memory_kib = 1U << 20;
