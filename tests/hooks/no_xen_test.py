@@ -51,7 +51,8 @@ class WithoutXen(unittest.TestCase):
         """libxenforeignmemory is loaded when it is wanted; where it cannot be, that is what is said."""
         if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
             self.skipTest("SKIPPED: unshare -rm is not allowed here")
-        hide = f"for f in /lib/x86_64-linux-gnu/libxenforeignmemory.so*; do [ -e $f ] && mount --bind /dev/null $f; done; exec {house.program('sevctl')} "
+        hide = ("for f in /lib/x86_64-linux-gnu/libxenforeignmemory.so*; do [ -e $f ] && mount --bind /dev/null $f; done; "
+                f"exec {house.program('sevctl')} ")
         self.says(["unshare", "-rm", "sh", "-c", hide + "capture --domid 7"], "libxenforeignmemory.so.1 cannot be loaded: this is no Xen host")
 
     def test_launches_without_sevd(self):

@@ -56,8 +56,8 @@ class Launch(LaunchCase):
             for times, work in kinds if number % 2 == 0 else reversed(kinds):
                 timed(times, work)
         ratios = [one / other for one, other in zip(attested, plain)]
-        said(f"launch of a PVH guest, {ROUNDS} rounds: xl create median {statistics.median(plain):.2f} s; attested {statistics.median(attested):.2f} s; "
-             f"median ratio {statistics.median(ratios):.2f}")
+        medians = statistics.median(plain), statistics.median(attested), statistics.median(ratios)
+        said("launch of a PVH guest, {} rounds: xl create median {:.2f} s; attested {:.2f} s; median ratio {:.2f}".format(ROUNDS, *medians))
         self.assertEqual(len(ratios), ROUNDS)
 
 

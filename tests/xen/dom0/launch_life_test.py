@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # lab: group=launch timeout=700
 """What is left of launches on a real Xen: after kill -9 of sevd at each step nothing that was not attested; after 20 launches no handle, domain,
-mapping or memory."""
+grant, mapping or memory."""
 import os
 import pathlib
+import re
 import subprocess
 import time
 import unittest
 
 from dom0 import Guest, run
-from launching import LaunchCase, house
+from launching import TINY, LaunchCase, house
 
 
 class Killed(LaunchCase):
@@ -18,8 +19,8 @@ class Killed(LaunchCase):
         guest = self.tiny("killed")
         self.house.trusts("web", guest.config, acpi_reference=str(self.reference()), secrets=False)
         self.house.start_owner()
-        for point in ("state:opening", "state:session", "before:LAUNCH_START", "after:LAUNCH_UPDATE_DATA", "state:judging", "state:releasing",
-                      "after:LAUNCH_FINISH", "state:starting"):
+        for point in ("state:opening", "state:session", "state:loading", "before:LAUNCH_START", "after:LAUNCH_START", "after:ACTIVATE",
+                      "after:LAUNCH_UPDATE_DATA", "after:LAUNCH_MEASURE", "state:judging", "state:releasing", "after:LAUNCH_FINISH", "state:starting"):
             with self.subTest(point):
                 self.house.start_daemon("--stop-at", point)
                 done = self.house.launch_xen("--xl-cfg", guest.config, policy="web")
@@ -27,8 +28,10 @@ class Killed(LaunchCase):
                 try:
                     self.house.daemon.process.wait(60)
                 except subprocess.TimeoutExpired:
+                    now = self.house.launches()
                     self.house.daemon.kill()
-                    self.fail(f"sevd did not come to {point}: {done.stdout.decode()}{done.stderr.decode()}{self.house.daemon.text()}")
+                    self.fail(f"sevd did not come to {point}: {now}\n{done.stdout.decode()}{done.stderr.decode()}{self.house.daemon.text()}"
+                              f"{self.house.owner.text()}")
                 self.house.start_daemon()  # what is left is ended before anybody is answered
                 house.until("nothing is left", self.idle)
                 self.assertLessEqual({launch["state"] for launch in self.house.launches()}, {"failed", "destroyed", "cancelled", "refused"})
@@ -51,29 +54,65 @@ class Killed(LaunchCase):
 
 
 class Leaks(LaunchCase):
+    """A MiB that was kept of each launch would be 16 MiB of sevd, or of Xen."""
+
+    def mebibytes(self, process):
+        return int(re.search(r"VmRSS:\s+([0-9]+) kB", pathlib.Path(f"/proc/{process}/status").read_text()).group(1)) / 1024
+
+    def resources(self):
+        """What sevd and Xen hold while no guest is there."""
+        sevd = self.house.daemon.process.pid
+        maps = pathlib.Path(f"/proc/{sevd}/maps").read_text().splitlines()
+        info = self.xl("info").stdout
+        self.xl("debug-keys", "g")  # every domain's grant table, into Xen's log
+        tables = self.xl("dmesg").stdout.split("gnttab_usage_print_all [ key 'g' pressed")[-1]
+        processes = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout.splitlines()
+        return {"descriptors": len(os.listdir(f"/proc/{sevd}/fd")), "threads": len(os.listdir(f"/proc/{sevd}/task")), "mappings": len(maps),
+                "foreign mappings": sum("privcmd" in line or "xen" in line.rsplit("/dev/", 1)[-1] for line in maps if "/dev/" in line),
+                "MiB of sevd": self.mebibytes(sevd), "MiB of sev-owner": self.mebibytes(self.house.owner.process.pid),
+                "MiB that Xen has left": int(re.search(r"free_memory +: ([0-9]+)", info).group(1)),
+                "domains": len(self.xl("list").stdout.splitlines()) - 1, "grant tables": len(re.findall(r"grant-table for remote d", tables)),
+                "active grants": len(re.findall(r"\[0x[0-9a-f]{3,}\] ", tables)),
+                "processes of ours": sum("xen-sev" in line or "sevd" in line for line in processes)}
+
+    def settled(self):
+        """`resources` once they stay as they are: threads and connections end a moment after what they were for."""
+        last = None
+        deadline = time.monotonic() + house.PATIENCE
+        while time.monotonic() < deadline:
+            now = self.resources()
+            if last is not None and all(now[name] == last[name] for name in ("descriptors", "threads", "processes of ours", "grant tables")):
+                return now
+            last = now
+            time.sleep(2)
+        return last
+
     def test_20_launches_in_a_row(self):
         self.open()
-        guest = self.tiny("again")
+        ramdisk = self.dir / "ramdisk"
+        ramdisk.write_bytes(b"\0" + os.urandom((1 << 20) - 1))
+        guest = Guest(self, "again", memory=32, kernel=TINY, ramdisk=ramdisk, extra="tiny")
         self.house.trusts("web", guest.config, acpi_reference=str(self.reference()), secrets=False)
         self.house.start()
-
-        def resources():
-            process = self.house.daemon.process.pid
-            free = int(next(line for line in self.xl("info").stdout.splitlines() if line.startswith("free_memory")).split(":")[1])
-            return len(os.listdir(f"/proc/{process}/fd")), len(pathlib.Path(f"/proc/{process}/maps").read_text().splitlines()), free
-
         before = None
         for number in range(20):
             self.told(self.house.launch_xen("--xl-cfg", guest.config, policy="web"), 0)
             run("xl", "destroy", guest.name)
             house.until("the guest is gone", self.idle)
             house.until("its launch has ended", lambda: all(launch["state"] != "running" for launch in self.house.launches()))
-            if number == 2:
-                before = resources()
-        after = resources()
-        self.assertLessEqual(after[0], before[0] + 2, "file descriptors")
-        self.assertLessEqual(after[1], before[1] + 20, "mappings")
-        self.assertGreaterEqual(after[2], before[2] - 4, "MiB free in Xen")
+            if number == 3:
+                before = self.settled()
+        after = self.settled()
+        print("MEASURED over 16 launches", ", ".join(f"{name} {before[name]:g} → {after[name]:g}" for name in after), flush=True)
+        self.assertGreater(after["grant tables"], 0, "Xen's log does not show them")
+        for name in ("foreign mappings", "domains", "grant tables", "active grants", "threads", "processes of ours"):
+            self.assertEqual(after[name], before[name], name)
+        self.assertEqual((after["foreign mappings"], after["domains"]), (0, 1))
+        self.assertLessEqual(after["descriptors"], before["descriptors"])
+        self.assertLessEqual(after["mappings"], before["mappings"] + 8)  # of malloc
+        self.assertLessEqual(after["MiB of sevd"], before["MiB of sevd"] + 4)
+        self.assertLessEqual(after["MiB of sev-owner"], before["MiB of sev-owner"] + 4)
+        self.assertGreaterEqual(after["MiB that Xen has left"], before["MiB that Xen has left"] - 1)
 
 
 if __name__ == "__main__":

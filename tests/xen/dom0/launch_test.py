@@ -93,6 +93,9 @@ class Refused(LaunchCase):
         self.never_ran(other, "not trusted", self.house.launch_xen("--xl-cfg", other.config, policy="web"))
         more = Guest(self, "more", memory=64, kernel=TINY, ramdisk=None, extra="tiny")
         self.never_ran(more, "not trusted", self.house.launch_xen("--xl-cfg", more.config, policy="web"))
+        self.reference(2)
+        two = self.tiny("two", vcpus=2)
+        self.never_ran(two, "not trusted", self.house.launch_xen("--xl-cfg", two.config, policy="web"))
         house.until("nothing is left", self.idle)
 
     def test_a_secret_larger_than_its_slot_and_one_that_fits_exactly(self):
@@ -111,14 +114,35 @@ class Refused(LaunchCase):
         self.never_ran(large, "do not fit the 4096 bytes of slot", self.house.launch_xen("--xl-cfg", large.config, policy="large"))
 
     def test_a_domain_that_was_changed_before(self):
+        """Each thing that dom0 can do to a paused domain: sevd destroys it before it asks anybody."""
         self.open()
-        guest = self.tiny("changed")
+        slot, memory_kib = self.dir / "ramdisk", 32 * 1024
+        slot.write_bytes(bytes(4096) + b"070701" + bytes(5000))
+        guest = Guest(self, "changed", memory=memory_kib // 1024, kernel=TINY, ramdisk=slot, extra="tiny")
         self.house.trusts("web", guest.config, acpi_reference=str(self.reference()), secrets=False)
         self.house.start()
         domid = guest.create()
-        foreign.flip(domid, 0x1000000 + 3)
-        done = self.house.launch_xen("--domid", domid, policy="web")
-        self.never_ran(guest, f"domain {domid} is not what its configuration says: kernel: page 0", done)
+        regions = json.loads(self.sevctl("capture", "--domid", domid, "--json").stdout)["regions"]
+        at = {region["label"]: int(region["gpa"], 16) for region in regions}
+        changes = {"kernel: page 0": lambda: foreign.flip(domid, at["kernel"] + 3),
+                   "ramdisk: page 0": lambda: foreign.flip(domid, at["ramdisk"] + 4095),  # the slot
+                   "ramdisk: page 1": lambda: foreign.flip(domid, at["ramdisk"] + 4096 + 7),
+                   'command line is "4iny", want "tiny"': lambda: foreign.flip(domid, at["start_info"] + 56),
+                   "memory map entry 0 is ": lambda: foreign.flip(domid, at["start_info"] + 56 + 8 + 64 + 2048 + 9),
+                   "acpi_info: page 0": lambda: foreign.flip(domid, at["acpi_info"] + 2),
+                   "acpi_tables: page 0": lambda: foreign.flip(domid, at["acpi_tables"] + 0x300),
+                   "acpi_rsdp: page 0": lambda: foreign.flip(domid, at["acpi_rsdp"] + 8),
+                   "pages of memory, want": lambda: foreign.add_page(domid, 0x10000, memory_kib),
+                   "vCPU 0: rip is 0x1000000": lambda: foreign.set_rip(domid, 0x1000000)}
+        for says, change in changes.items():
+            with self.subTest(says):
+                change()
+                done = self.house.launch_xen("--domid", domid, policy="web")
+                self.never_ran(guest, f"domain {domid} is not what its configuration says: ", done)
+                self.assertIn(says, json.loads(done.stdout)["launch"]["reason"])
+            guest.destroy()
+            domid = guest.create()
+        self.told(self.house.launch_xen("--domid", domid, policy="web"), 0)  # and unchanged it runs
 
     def test_memory_changed_after_the_measurement(self):
         meddler = self.dir / "meddler.py"

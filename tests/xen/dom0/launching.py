@@ -71,7 +71,7 @@ class LaunchCase(Case):
         self.assertNotEqual(done.returncode, 0)
         text = done.stdout.decode() + done.stderr.decode() + self.house.daemon.text()
         self.assertIn(because, text)
-        self.assertIsNone(guest.state(), "the domain is still there")
+        self.assertIsNone(guest.state(), f"the domain is still there: {text}")
         self.assertEqual(guest.console(), "")
 
     def idle(self):
