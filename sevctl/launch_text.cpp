@@ -122,7 +122,8 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
     for (;;) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
         if (left > std::chrono::milliseconds{0})
-            daemon.client().listen({.target = "/v1/events", .headers = {{"Last-Event-ID", std::to_string(last_id)}}}, left, hear);
+            daemon.client().listen({.target = "/v1/events", .headers = {{"Last-Event-ID", std::to_string(last_id)}}}, left, hear,
+                                   client::UnixClient::NoPlace::return_false);
         // What the events said is for eyes. The answer is what sevd says of the launch now.
         auto launch = daemon.get(target);
         if (!launch) throw Error{Fault::network, fmt::format("sevd does not know launch {} any more", id)};
@@ -132,7 +133,7 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
         if (std::chrono::steady_clock::now() >= end)
             throw Error{Fault::network, fmt::format("launch {} is {}, and the time to wait for it is over", id, launch_state(*launch)),
                         fmt::format("sevctl launches watch {}", id)};
-        std::this_thread::sleep_for(std::chrono::milliseconds{200}); // sevd was started anew, or we were too slow for it
+        std::this_thread::sleep_for(std::chrono::milliseconds{200}); // sevd was started anew, has no place for us, or we were too slow
     }
 }
 

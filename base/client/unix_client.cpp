@@ -126,7 +126,7 @@ Answer UnixClient::ask(const Question& question, std::size_t limit_bytes, Millis
     return {.status = parser.get().result_int(), .content_type = content_type_of(parser), .body = std::move(parser.get().body())};
 }
 
-bool UnixClient::listen(const Question& question, Milliseconds deadline, const std::function<bool(const Event&)>& take) const {
+bool UnixClient::listen(const Question& question, Milliseconds deadline, const std::function<bool(const Event&)>& take, NoPlace no_place) const {
     Connection connection{socket_, deadline};
     connection.send(question);
     http::response_parser<http::buffer_body> parser;
@@ -152,7 +152,7 @@ bool UnixClient::listen(const Question& question, Milliseconds deadline, const s
             return false;
         connection.fail(error, "event stream");
     }
-    if (events) return false;
+    if (events || (status == 503 && no_place == NoPlace::return_false)) return false;
     const Problem problem = problem_of({.status = status, .content_type = content_type_of(parser), .body = std::move(refusal)});
     throw Error{Fault::network, fmt::format("{}: {}", socket_.string(), problem.detail), problem.hint};
 }

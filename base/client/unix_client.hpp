@@ -40,9 +40,13 @@ public:
     /// Throws Error{Fault::network} "<socket>: …" when nobody listens (Fault::system when we may not), when there is no whole answer before the
     /// deadline, and for more than `limit_bytes` of body.
     Answer ask(const Question& question, std::size_t limit_bytes, std::chrono::milliseconds deadline) const;
+    /// What to do when the service has no place for another listener (503): as with any other refusal, or return false for someone who can also ask
+    /// now and then.
+    enum class NoPlace { refuse, return_false };
     /// Listens to an event stream until `take` returns false (returns true), the service ends it, or `deadline` passes (both return false). Throws as
     /// `ask`; Error{Fault::network} for an answer that is no event stream, with what it says.
-    bool listen(const Question& question, std::chrono::milliseconds deadline, const std::function<bool(const Event&)>& take) const;
+    bool listen(const Question& question, std::chrono::milliseconds deadline, const std::function<bool(const Event&)>& take,
+                NoPlace no_place = NoPlace::refuse) const;
 
 private:
     Path socket_;

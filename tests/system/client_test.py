@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import unittest
@@ -101,6 +102,24 @@ class Client(unittest.TestCase):
         text = self.said(self.house.sevctl("launches", "show", self.house.launches()[0]["id"]), 0, "EMULATED", "LAUNCH_MEASURE", "pass  launch.digest")
         self.assertIn("TRUSTED", text)
         self.said(self.house.sevctl("launches", "watch", "--timeout", "0.3"), 0)
+
+    def test_a_launch_is_followed_without_a_place_among_the_listeners(self):
+        listeners = []
+        for _ in range(32):
+            one = socket.socket(socket.AF_UNIX)
+            one.settimeout(house.PATIENCE)
+            one.connect(str(self.house.socket))
+            one.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b" 200 ", one.recv(100))
+            listeners.append(one)
+        try:
+            self.said(self.launch(), 0, "TRUSTED", ": running: attested at")
+            done = self.house.sevctl("launches", "watch", "--timeout", "0.3")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b"32 event streams are open already", done.stderr)
+        finally:
+            for one in listeners:
+                one.close()
 
     def test_cancel(self):
         done = self.launch("--no-wait")
