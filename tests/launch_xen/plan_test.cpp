@@ -69,7 +69,8 @@ TEST_CASE("Xen plan: whatever else the configuration says by then is refused, an
         {"/b_info/cmdline", "console=hvc0 quiet init=/bin/sh"}, {"/b_info/kernel", "/boot/another"}, {"/b_info/max_memkb", 524288},
         {"/b_info/max_vcpus", 4},                               {"/c_info/name", "another"},         {"/disks", {{{"vdev", "xvda"}}}},
     };
-    for (const auto& [where, value] : changes) {
+    for (const auto& [name, value] : changes) {
+        const auto& where = name; // Clang 14 does not capture a structured binding
         CAPTURE(where);
         Planned one;
         const auto plan = one.source.plan(one.wanted());

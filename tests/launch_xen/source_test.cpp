@@ -161,8 +161,8 @@ TEST_CASE("Xen source: a domain that is to be left paused is checked as any othe
         {[](FakeHost& host) { host.domain->state.paused = false; }, "is not paused"},
         {[](FakeHost& host) { host.domain->context[40 + 0x280] ^= 1; }, "rip"},
     };
-    for (const auto& [tamper, given_says] : cases) {
-        const auto& says = given_says; // Clang 14 does not capture a structured binding
+    for (const auto& [tamper, message] : cases) {
+        const auto& says = message; // Clang 14 does not capture a structured binding
         CAPTURE(says);
         FakeHost host;
         const auto guest = host.guest(false);
