@@ -103,6 +103,29 @@ class Device(MachineCase):
         self.assertEqual(told["another ioctl"], [22, none])
         self.assertEqual(told["PEK_GEN read-only"], [1, none])
 
+    def test_08_every_status_at_every_command(self):
+        """Whatever the firmware answers comes through the driver to who asked, by name and number, with exit status 2."""
+        statuses = {number: json.loads(tool("sevctl", "explain", hex(number), "--json"))["name"] for number in (*range(1, 0x1E), 0x1F)}
+        self.assertEqual((statuses[0x0B], statuses[0x1F]), ("BAD_MEASUREMENT (0x000B)", "RING_BUFFER_EXIT (0x001F)"))
+        certificate, key = self.owner_files()
+        commands = {"PDH_GEN": "rotate --yes", "PEK_GEN": "rotate --pek --yes", "PEK_CSR": "pek-csr --force /tmp/csr", "PDH_CERT_EXPORT": "export --unsigned --force /tmp/chain",
+                    "GET_ID": "show identifier", "PEK_CERT_IMPORT": f"provision --yes {certificate} {key}", "PLATFORM_RESET": "reset --yes"}
+        faults = {command: dict(statuses) for command in commands}
+        del faults["GET_ID"][4]  # INVALID_LENGTH tells how much room it takes, and is answered by asking again
+        self.restart_psp([f"{command}={number:#x}" for command, numbers in faults.items() for number in numbers])
+        for command, words in commands.items():
+            # each fault is for one command, in their order
+            told = self.ran("sh", "-c", f"for i in $(seq {len(faults[command])}); do sevctl {words} 2>&1 >/dev/null; echo \"exit status $?\"; done").out
+            answers = told.split("exit status ")
+            with self.subTest(command=command):
+                for (number, name), before, after in zip(faults[command].items(), answers, answers[1:]):
+                    self.assertIn(name, before, f"{command} {number:#x}")
+                    self.assertEqual(after.split()[0], "2", f"{command} {number:#x}")
+                self.sevctl(*words.split())  # the faults are used up
+
+    def test_09_the_kernel_is_well(self):
+        self.assert_kernel_is_well()
+
 
 if __name__ == "__main__":
     unittest.main()
