@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole house on one machine, in a temporary folder, with the real programs: an emulated chip, sev-owner, sev-relay, sevd and sevctl. Nothing of it needs root."""
+import functools
 import json
 import os
 import pathlib
@@ -77,15 +78,24 @@ class Process:
         return self.process.wait(PATIENCE)
 
 
-class House:
-    """One host and its owner. `channel` is sevd's way to the owner: None for the owner's Unix socket, or a command line."""
+@functools.cache
+def advisories():
+    return [one["id"] for one in json.loads(check("sevctl", "advisories", "--json"))["advisories"]]
 
-    def __init__(self, channel=None, es=False, faults=(), limits=None):
+
+class House:
+    """One host and its owner. `channel` is sevd's way to the owner: None for the owner's Unix socket, or a command line. `chip`: a folder made by
+    sev-emulator create, of which this house has a copy; None makes one."""
+
+    def __init__(self, channel=None, es=False, faults=(), limits=None, chip=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="xen-sev-house-"))
         self.folder.chmod(0o700)
         self.owner = self.daemon = None
         self.es = es
-        check("sev-emulator", "create", "--state", self.folder / "psp", "--personality", "epyc-7002" if not es else "epyc-3151")
+        if chip:
+            shutil.copytree(chip, self.folder / "psp")
+        else:
+            check("sev-emulator", "create", "--state", self.folder / "psp", "--personality", "epyc-7002" if not es else "epyc-3151")
         self.chip = json.loads(check("sev-emulator", "show", "--state", self.folder / "psp", "--json"))
         (self.folder / "luks-key").write_bytes(SECRET)
         (self.folder / "luks-key").chmod(0o600)
@@ -123,7 +133,7 @@ class House:
             "references": [{"name": "the guest", "image": {"parts": [{"label": "initrd", "gpa": "0x10000000", "file": str(self.folder / "initrd")},
                                                                      {"label": "kernel", "gpa": "0x1000000", "file": str(self.folder / "kernel")}]}}],
             "secrets": [{"name": "disk key", "file_name": "luks-key", "path": str(self.folder / "luks-key"), "when": {"references": ["the guest"]}}],
-            "accepted_advisories": json.loads(check("sevctl", "advisories", "--json")) and [a["id"] for a in json.loads(check("sevctl", "advisories", "--json"))["advisories"]],
+            "accepted_advisories": advisories(),
         }
         policy.update(changes)
         path = self.owner_folder / "policies" / f"{name}.json"

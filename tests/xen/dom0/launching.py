@@ -19,9 +19,18 @@ TINY = ROOT / "tests/fixtures/xen/kernel.elf"  # what a PVH kernel must have, an
 SAY = "echo SECRET $(sha256sum </luks-key | cut -d' ' -f1); mode=$(stat -c %a /luks-key); echo MODE $mode; sleep 1; poweroff -f\n"
 
 
+CHIP = pathlib.Path("/run/xen-sev-chip")  # of this boot: making its keys takes half a minute here
+
+
+def chip():
+    if not CHIP.exists():
+        house.check("sev-emulator", "create", "--state", CHIP, "--personality", "epyc-7002")
+    return CHIP
+
+
 class XenHouse(house.House):
     def __init__(self, **options):
-        super().__init__(**options)
+        super().__init__(chip=chip(), **options)
         self.configuration["xen"] = {"keeper": str(PRODUCT / "xen-sev-keeper")}
 
     def trusts(self, name, config, *, secrets=True, target=None, **recipe):
