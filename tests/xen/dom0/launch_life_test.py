@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# lab: group=launch timeout=700
+# lab: group=life timeout=700
 """What is left of launches on a real Xen: after kill -9 of sevd at each step nothing that was not attested; after 20 launches no handle, domain,
 grant, mapping or memory."""
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# lab: group=launch timeout=500
+# lab: group=life timeout=500
 """A libvirt domain that is started paused goes through the hook: attested it has its secret and runs once virsh resumes it; refused it is gone. What
 nobody attested does not stay; what runs is left alone when libvirtd starts anew."""
 import hashlib
