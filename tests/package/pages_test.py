@@ -28,7 +28,7 @@ RUN_BY = {
     "sevctl session": ("tests/cli/compat_test.py", '"session"'),
     "virsh resume": ("tests/xen/dom0/qubes_test.py", 'self.virsh("resume"'),
     "virsh start --paused web": ("tests/xen/dom0/qubes_test.py", 'self.virsh("start", "--paused"'),
-    "virsh resume web": ("tests/xen/dom0/qubes_test.py", 'self.virsh("resume"'),
+    "virsh resume web": ("tests/xen/dom0/libvirt_hook_test.py", 'self.virsh("resume"'),
     "xl unpause": ("tests/xen/dom0/dom0.py", 'self.case.xl("unpause"'),
 }
 # Not runnable here

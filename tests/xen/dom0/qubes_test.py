@@ -49,7 +49,7 @@ class Qube:
     def __init__(self, case, name, *, kernel=KERNEL_CLOUD, initrd=None, cmdline="console=hvc0 quiet", identity=None):
         self.case, self.name, self.uuid = case, name, identity or uuid.uuid4()
         self.features = Features({"sev.mode": "required", "sev.owner": "vault", "sev.policy": name, "sev.timeout": "200"})
-        self.xml = case.dir / f"{name}.xml"
+        self.xml = case.dir / f"{name}-{len(list(case.dir.glob('*.xml')))}.xml"  # another is another qube, though it has the name of the first
         self.xml.write_text(XML.format(name=name, uuid=self.uuid, kernel=kernel, initrd=f"<initrd>{initrd}</initrd>" if initrd else "", cmdline=cmdline))
         (CONSOLES / f"guest-{name}.log").unlink(missing_ok=True)
         case.addCleanup(lambda: (run("virsh", "-c", "xen:///system", "destroy", name), run("virsh", "-c", "xen:///system", "undefine", name)))
