@@ -2,8 +2,11 @@
 #include "launch/image_guest.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "ovmf-measure/launch_digest.hpp"
@@ -12,6 +15,18 @@ namespace sev::launch {
 namespace {
 constexpr std::uint64_t page_size = 4096;
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+/// Straight into the guest's memory: a mapping in between would be faulted in, and copied, page by page.
+void read_whole(const OpenFile& file, std::span<std::uint8_t> out, const std::string& what) {
+    std::uint64_t at = 0;
+    while (at < file.size_bytes) {
+        const ssize_t got = ::read(file.fd.get(), out.data() + at, file.size_bytes - at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) throw Error{Fault::system, fmt::format("{}: {}", what, std::strerror(errno))};
+        if (got == 0) throw Error{Fault::system, fmt::format("{}: became shorter while it was read: {} of {} bytes", what, at, file.size_bytes)};
+        at += static_cast<std::uint64_t>(got);
+    }
+}
 } // namespace
 
 /// Zeroed pages that hold [gpa, gpa + length_bytes); the first page may begin below gpa.
@@ -33,18 +48,18 @@ struct ImageGuest::Piece {
 
 ImageGuest::ImageGuest(const ImageLayout& layout, psp::PageSource& pages) : layout_{layout} {
     for (const ImagePart& part : layout_.parts) {
-        const MappedFile file{part.file};
+        const OpenFile file = open_regular(part.file);
         const std::string what = fmt::format("part {} ({})", part.label, printable(part.file.string(), 4096));
-        if (file.bytes().empty()) throw Error{Fault::malformed, what + ": empty, want at least 1 byte"};
-        const std::uint64_t length = part.length_bytes.value_or(round_up(file.bytes().size(), 16));
-        if (length > ImageLayout::part_limit_bytes || file.bytes().size() > length)
+        if (file.size_bytes == 0) throw Error{Fault::malformed, what + ": empty, want at least 1 byte"};
+        const std::uint64_t length = part.length_bytes.value_or(round_up(file.size_bytes, 16));
+        if (length > ImageLayout::part_limit_bytes || file.size_bytes > length)
             throw Error{Fault::malformed,
-                        fmt::format("{}: {} bytes, more than {}", what, file.bytes().size(), std::min(length, ImageLayout::part_limit_bytes))};
+                        fmt::format("{}: {} bytes, more than {}", what, file.size_bytes, std::min(length, ImageLayout::part_limit_bytes))};
         for (const auto& other : pieces_)
             if (other->overlaps(psp::raw(part.gpa), length))
                 throw Error{Fault::malformed, fmt::format("{}: overlaps the part at {:#x}", what, psp::raw(other->gpa))};
         pieces_.push_back(std::make_unique<Piece>(pages, part.gpa, length));
-        std::ranges::copy(file.bytes(), pieces_.back()->bytes().begin());
+        read_whole(file, pieces_.back()->bytes(), what);
         parts_.push_back({part.gpa, length});
     }
     const std::size_t part_count = pieces_.size();

@@ -119,7 +119,9 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
         take(value);
         return !(text_of(value, "step").empty() && (launch_state(value) == "running" || launch_has_ended(value)));
     };
-    for (;;) {
+    // Many who ask again and again would take sevd's time from the launches themselves.
+    constexpr std::chrono::milliseconds longest_pause{2000};
+    for (std::chrono::milliseconds pause{100};; pause = std::min(2 * pause, longest_pause)) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
         if (left > std::chrono::milliseconds{0})
             daemon.client().listen({.target = "/v1/events", .headers = {{"Last-Event-ID", std::to_string(last_id)}}}, left, hear,
@@ -133,7 +135,7 @@ json::Value until_settled(const Service& daemon, std::uint64_t id, std::chrono::
         if (std::chrono::steady_clock::now() >= end)
             throw Error{Fault::network, fmt::format("launch {} is {}, and the time to wait for it is over", id, launch_state(*launch)),
                         fmt::format("sevctl launches watch {}", id)};
-        std::this_thread::sleep_for(std::chrono::milliseconds{200}); // sevd was started anew, has no place for us, or we were too slow
+        std::this_thread::sleep_for(pause); // sevd was started anew, has no place for us, or we were too slow
     }
 }
 
