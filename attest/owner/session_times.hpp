@@ -10,8 +10,8 @@
 namespace sev::attest::owner {
 
 /// How long the sessions of this process have lived, whatever is done to the clock meanwhile. A session made here expires after its lifetime as a
-/// clock counts it that nobody can set (Linux' CLOCK_BOOTTIME): set forward, the time of day does not end it early, and set back, it does not prolong it.
-/// Sessions of other instances, and of this one before it was started anew, are of the time of day. Thread-safe.
+/// clock counts it that nobody can set (Linux' CLOCK_BOOTTIME): set forward, the time of day does not end it early, and set back, it does not
+/// prolong it. Sessions of other instances, and of this one before it was started anew, are of the time of day. Thread-safe.
 class SessionTimes {
 public:
     using Steady = std::chrono::nanoseconds; // since some fixed moment
