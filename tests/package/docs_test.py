@@ -8,7 +8,7 @@ import unittest
 
 import root
 from pages import SYSTEMCTL, blocks
-from root import ROOT, CleanRoot, Trouble
+from root import ROOT, CleanRoot
 
 DEBS = {}
 
@@ -112,18 +112,5 @@ class Docs(unittest.TestCase):
         self.assertIn("launch: none that sevd knows of", said)
 
 
-def main():
-    if os.geteuid() != 0:
-        print("SKIPPED: a root to install in takes root's rights")
-        return 77
-    try:
-        DEBS.update(root.packages())
-        root.archive(DEBS)
-    except Trouble as trouble:
-        print(f"SKIPPED: {trouble}" if str(trouble).startswith("missing: ") else f"package: {trouble}")
-        return 77 if str(trouble).startswith("missing: ") else 1
-    return 0 if unittest.main(exit=False, verbosity=2).result.wasSuccessful() else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(root.run_tests(DEBS))

@@ -10,9 +10,9 @@ import subprocess
 import time
 import unittest
 
+import pages
+
 OUT = pathlib.Path("/lab/out")
-ROOT = pathlib.Path("/share")
-FENCE = re.compile(r"^```sh\n(.*?)^```$", re.S | re.M)
 EXPOSURE = {"sevd.service": 4.0, "sev-owner.service": 2.0}
 PATIENCE_S = 120
 
@@ -82,9 +82,9 @@ class Systemd(unittest.TestCase):
 
     def test_02_owner_page_with_a_real_systemctl(self):
         """docs/owner.md, as it stands but for the installation: keys, certificates, two services, a launch to its verdict."""
-        blocks = [text for text in FENCE.findall((ROOT / "docs/owner.md").read_text()) if not text.startswith("apt install")]
-        self.assertGreaterEqual(len(blocks), 7)
-        pathlib.Path("/tmp/page.sh").write_text("set -euxo pipefail\ncd\n" + "\n".join(blocks))
+        commands = [text for place, text in pages.blocks("owner.md") if place in pages.PLACES["owner.md"] and not text.startswith("apt install")]
+        self.assertGreaterEqual(len(commands), 7)
+        pathlib.Path("/tmp/page.sh").write_text("set -euxo pipefail\ncd\n" + "\n".join(commands))
         said = run("bash", "/tmp/page.sh")
         self.assertIn("\nTRUSTED", said)
         self.assertRegex(said, r"[0-9]+ records, [0-9]+ signatures")

@@ -4,7 +4,6 @@
 packages that are built already."""
 import json
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import time
 import unittest
 
 import root
-from root import OURS, OUT, ROOT, CleanRoot, Trouble, field, repacked, run
+from root import OURS, OUT, ROOT, CleanRoot, field, repacked, run
 
 DEBS = {}
 # what may be linked, by package: a new library in dom0 is a decision, not an accident
@@ -182,18 +181,5 @@ class Newcomer(unittest.TestCase):
             self.assertIn("NOT TRUSTED", clean.run(*commands[2], status=1))
 
 
-def main():
-    if os.geteuid() != 0:
-        print("SKIPPED: a root to install in takes root's rights")
-        return 77
-    try:
-        DEBS.update(root.packages())
-        root.archive(DEBS)
-    except Trouble as trouble:
-        print(f"SKIPPED: {trouble}" if str(trouble).startswith("missing: ") else f"package: {trouble}")
-        return 77 if str(trouble).startswith("missing: ") else 1
-    return 0 if unittest.main(exit=False, verbosity=2).result.wasSuccessful() else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(root.run_tests(DEBS))

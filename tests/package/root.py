@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "psp/emulator/machine"))
@@ -142,3 +143,18 @@ def repacked(debs, version):
             out[name] = pathlib.Path(folder) / f"{name}_{version}_{field(deb, 'Architecture')}.deb"
             run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, out[name]])
         yield out
+
+
+def run_tests(debs):
+    """The main program of a test file of the packages, which it finds in `debs`: runs its tests as root, or says why not. Exit status, 77 for a skip."""
+    if os.geteuid() != 0:
+        print("SKIPPED: a root to install in takes root's rights")
+        return 77
+    try:
+        debs.update(packages())
+        archive(debs)
+    except Trouble as trouble:
+        missing = str(trouble).startswith("missing: ")
+        print(f"SKIPPED: {trouble}" if missing else f"package: {trouble}")
+        return 77 if missing else 1
+    return 0 if unittest.main(module="__main__", exit=False, verbosity=2).result.wasSuccessful() else 1
