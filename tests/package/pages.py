@@ -20,8 +20,9 @@ start() {
     for folder in $(get StateDirectory); do [ -d "/var/lib/$folder" ] || install -d -m 0700 "/var/lib/$folder"; done
     user=$(get User)
     [ "$(get LimitMEMLOCK)" != infinity ] || ulimit -l unlimited 2>/dev/null || unlocked=--unlocked-memory # where even root may not
+    # as systemd does it: not through PAM, which would set other limits
     # shellcheck disable=SC2046 # a command line
-    runuser -u "${user:-root}" -- $(get ExecStart) ${unlocked:-} >"/tmp/$1.log" 2>&1 </dev/null &
+    setpriv --reuid="${user:-root}" --regid="$(id -gn "${user:-root}")" --init-groups $(get ExecStart) ${unlocked:-} >"/tmp/$1.log" 2>&1 </dev/null &
     for _ in $(seq "${START_TENTHS:-100}"); do
         sleep 0.1
         kill -0 $! 2>/dev/null || { cat "/tmp/$1.log" >&2; exit 1; }
