@@ -7,6 +7,15 @@
 #include "psp/emulator/memory_cipher.hpp"
 #include "tests/emulator/host.hpp"
 
+// GCC's way of saying it, and Clang's
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 using namespace sev;
 using namespace sev::test;
 namespace emulator = sev::psp::emulator;
@@ -62,7 +71,7 @@ static_assert(!std::is_copy_constructible_v<emulator::Vek> && !std::is_copy_cons
 static_assert(!std::is_copy_constructible_v<emulator::ChipSecret> && !std::is_copy_constructible_v<emulator::MemoryCipher>);
 
 TEST_CASE("keys in this process's memory: TEK and TIK until LAUNCH_FINISH, the VEK until DECOMMISSION or SHUTDOWN, and nowhere afterwards") {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SANITIZED
     fmt::print("SKIPPED: a scan of the memory of a sanitized process: its shadow has terabytes, and its quarantine keeps what was freed\n");
     return;
 #endif
