@@ -92,7 +92,9 @@ TEST_CASE("INIT_EX: a corrupt or foreign NV buffer is overwritten with FFh and S
         refused(changed);
     }
     refused(Bytes(nv_bytes));
-    refused(Bytes(nv_bytes - 1, 0xFF) + Bytes{0xFE});
+    Bytes almost_erased(nv_bytes, 0xFF);
+    almost_erased.back() = 0xFE;
+    refused(almost_erased);
     foreign.put(nv_at, Bytes(nv_bytes, 0xFF));
     REQUIRE(init_ex(foreign, good_init_ex(0)) == Status::success);
     refused(foreign.get(nv_at, nv_bytes));
