@@ -59,6 +59,13 @@ function(sev_program name)
     sev_precompile(${name})
 endfunction()
 
+# sev_daemon_program(NAME): what a program that gives up ptrace needs under a sanitizer
+function(sev_daemon_program name)
+    if(XEN_SEV_SANITIZE)
+        target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/sanitized/no_leak_search.cpp)
+    endif()
+endfunction()
+
 # sev_front(NAME MANUAL): completion and man page of a program with a command table (console/command.hpp). The man page is also kept in the tree, where
 # a test holds it against the table.
 include(GNUInstallDirs)

@@ -252,7 +252,7 @@ class Serving(Case):
         self.assertEqual(status["Seccomp"].strip(), "2")
         self.assertEqual(status["NoNewPrivs"].strip(), "1")
         self.assertIn("Max core file size        0                    0", pathlib.Path(f"/proc/{owner.process.pid}/limits").read_text())
-        if os.geteuid() == 0 and "SEV_SANITIZED" not in os.environ:
+        if os.geteuid() == 0 and os.environ.get("SEV_SANITIZED") != "1":
             self.assertGreater(int(status["VmLck"].split()[0]), 1000)
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root can be two users")
