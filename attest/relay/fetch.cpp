@@ -115,9 +115,12 @@ std::variant<Bytes, Fetcher::Missing> Fetcher::ask(const std::string& url, std::
         wait_for_permission(server, last_failure, attempts);
         const auto answer = http_.get(url, limit_bytes, std::min(left(), settings_.attempt_timeout));
         if (const auto* const none = std::get_if<NoAnswer>(&answer)) {
-            note_failure(server, none->reason, std::nullopt);
-            if (!none->worth_retrying) throw Error{Fault::network, fmt::format("{}: {}", url, none->reason), none->hint};
-            last_failure = none->reason;
+            // An attempt that our own deadline cut says nothing of the server; what the server did before that does.
+            const bool cut = !last_failure.empty() && none->worth_retrying && clock_.now() >= deadline_;
+            const std::string reason = cut ? last_failure : none->reason;
+            note_failure(server, reason, std::nullopt);
+            if (!none->worth_retrying) throw Error{Fault::network, fmt::format("{}: {}", url, reason), none->hint};
+            last_failure = reason;
             continue;
         }
         const auto& response = std::get<Response>(answer);
