@@ -16,6 +16,7 @@ constexpr std::size_t text_limit_bytes = 16 * 1024, list_limit = 100'000;
 constexpr std::string_view owner = "sev-owner's answer";
 constexpr std::array<std::string_view, 13> launch_states{"accepted",  "opening",  "session", "loading", "judging", "releasing", "starting",
                                                          "running",   "ending",   "refused", "failed",  "cancelled", "destroyed"};
+constexpr std::ptrdiff_t first_end = 9; // of launch_states: from "refused" on a launch has ended
 constexpr std::array<std::string_view, 7> session_states{"open", "taken", "trusted", "not-trusted", "troubled", "expired", "refused"};
 
 template <class... Keys>
@@ -82,7 +83,7 @@ const json::Value& checked_launch(const json::Value& launch, std::string_view wh
     static_cast<void>(one_of(object, "evidence", std::array<std::string_view, 2>{"measurement", "report"}));
     const std::string state = one_of(object, "state", launch_states);
     const bool ended = object.boolean("ended");
-    if (ended != (std::ranges::find(launch_states, state) >= launch_states.begin() + 9))
+    if (ended != (std::ranges::find(launch_states, state) >= launch_states.begin() + first_end))
         object.refuse("ended", fmt::format("is {}, and the state is \"{}\"", ended, state));
     integer(object, "level", 0, attest::highest_level);
     static_cast<void>(object.boolean("emulated"));

@@ -164,7 +164,6 @@ Evidence evidence_of(const Arguments& given) {
             .offer = std::nullopt};
 }
 
-/// What the guest owner knows of the session: its own copy of the offer where there is one.
 Digest pdh_of(const Arguments& given) {
     const std::string file = shown(given.text("--pdh"));
     const psp::Chain chain = psp::parse_chain(input_bytes(given, "--pdh"), file);
@@ -172,6 +171,7 @@ Digest pdh_of(const Arguments& given) {
     return chain.pdh->fingerprint();
 }
 
+/// What the guest owner knows of the session: its own copy of the offer where there is one.
 attest::SessionFacts facts_of(const Arguments& given, const Evidence& evidence) {
     attest::SessionFacts facts;
     facts.pdh = pdh_of(given);
