@@ -24,7 +24,7 @@ public:
     std::variant<Response, NoAnswer> get(const std::string& url, std::size_t limit_bytes, Milliseconds timeout) override {
         requests.push_back({url, limit_bytes, timeout});
         auto& answers = script[url];
-        if (answers.empty()) {
+        if (answers.empty() || requests.size() > silent_after) {
             now += timeout;
             return NoAnswer{"timed out", {}, true};
         }
@@ -46,6 +46,7 @@ public:
     }
     std::map<std::string, std::deque<std::variant<Response, NoAnswer>>> script;
     std::vector<Request> requests;
+    std::size_t silent_after = SIZE_MAX; // requests
     Time now{std::chrono::seconds{1'000'000'000}};
     Milliseconds slept{0};
 };
@@ -121,6 +122,17 @@ TEST_CASE_FIXTURE(Fixture, "fetch: a server that never answers costs the deadlin
     CHECK(world.now - begin <= settings.deadline);
     for (const World::Request& request : world.requests) CHECK(request.timeout <= settings.attempt_timeout);
     CHECK(world.requests.size() > 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "fetch: an attempt that the deadline cut does not hide what the server said before") {
+    settings.deadline = 10s;
+    fail_first(ca_url, 500);
+    world.silent_after = 1;
+    CHECK_THROWS_WITH_AS(fetcher().ca(psp::Product::naples), doctest::Contains("after 2 attempts: HTTP 500"), Error);
+    const auto note = store.wait(endorsement::server_of(ca_url), world.now);
+    REQUIRE(note);
+    CHECK(note->reason == "HTTP 500");
+    CHECK(note->failures == 2);
 }
 
 TEST_CASE_FIXTURE(Fixture, "fetch: a missing endorsement is believed for as long as it says, then asked for again") {
