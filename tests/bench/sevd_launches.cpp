@@ -3,8 +3,9 @@
 // asked for at once, so that cores that share something share it here too. Prints JSON: seconds a pass.
 //
 // usage: bench_sevd_launches THREADS ROUNDS
-//        bench_sevd_launches THREADS COUNT IMAGE   all that COUNT launches cannot do without, and nothing else: fresh memory that stays, the image read into
-//                                                  it, SHA-256 twice, AES once; processor seconds, the kernel's too, and seconds by the clock
+//        bench_sevd_launches THREADS COUNT IMAGE   all that COUNT launches cannot do without, and nothing else: fresh memory that stays, the image
+//                                                  read into it, SHA-256 twice, AES once; processor seconds, the kernel's too,
+//                                                  and seconds by the clock
 #include <atomic>
 #include <cstdlib>
 #include <thread>
