@@ -16,4 +16,13 @@ inline void expect(bool truth, const char* what) {
     std::fprintf(stderr, "fuzz: not so: %s\n", what);
     std::abort();
 }
+/// `read` either reads or says that what others wrote is malformed.
+template <class Read>
+void refuses_or_reads(Read&& read) {
+    try {
+        read();
+    } catch (const Error& error) {
+        expect(error.fault() == Fault::malformed, "what others wrote is malformed, nothing else");
+    }
+}
 } // namespace sev::fuzz

@@ -32,26 +32,17 @@ void judge(const SignedBundle& bundle, bool with_tik) {
     render(verdict);
 }
 
-template <class Read>
-void refuses_or_reads(Read&& read) {
-    try {
-        read();
-    } catch (const Error& error) {
-        fuzz::expect(error.fault() == Fault::malformed, "what others wrote is malformed, nothing else");
-    }
-}
-
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string_view text = as_text({data, size});
     looks_signed(text);
-    refuses_or_reads([&] { open_signed_bundle(text, host(), "bundle"); });
+    fuzz::refuses_or_reads([&] { open_signed_bundle(text, host(), "bundle"); });
     // past the signature: what lies between the dots, and the text as it is
     std::string payload{text};
     if (const auto first = text.find('.'); first != std::string_view::npos)
         if (const auto bytes = try_unbase64url(text.substr(first + 1, text.find('.', first + 1) - first - 1))) payload = as_text(*bytes);
-    refuses_or_reads([&] {
+    fuzz::refuses_or_reads([&] {
         const auto bundle = read_message<SignedBundle>(payload, "bundle");
         fuzz::expect(read_message<SignedBundle>(bundle.to_json().dump(), "bundle") == bundle, "a bundle is the same after writing and reading");
         judge(bundle, false);

@@ -10,18 +10,9 @@ using namespace sev;
 using namespace sev::launch;
 using namespace sev::launch::xen;
 using test::FakeHost;
+using test::refusal;
 
 namespace {
-
-/// The message of the error that `run` ends with; empty when it does not.
-std::string refusal(const std::function<void()>& run) {
-    try {
-        run();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return {};
-}
 
 /// What a PSP that only measures leaves in a slot.
 void inject(FakeHost& host, Guest& guest, const GuestSlot& slot, std::string_view content) {

@@ -6,10 +6,11 @@
 
 #include "launch/xen/child.hpp"
 #include "launch/xen/toolstack.hpp"
-#include "tests/support.hpp"
+#include "tests/launch_xen/support.hpp"
 
 using namespace sev;
 using namespace sev::launch::xen;
+using test::refusal;
 
 namespace {
 
@@ -32,15 +33,6 @@ struct Scripts {
                                 direct_starter());
     }
 };
-
-std::string refusal(const std::function<void()>& run) {
-    try {
-        run();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return {};
-}
 
 } // namespace
 

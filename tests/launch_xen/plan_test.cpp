@@ -1,39 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // A domain is created from what was planned, or not at all.
-#include <functional>
-
 #include "tests/launch_xen/support.hpp"
 
 using namespace sev;
 using namespace sev::launch;
 using namespace sev::launch::xen;
 using test::FakeHost;
+using test::refusal;
 
 namespace {
-
-std::string refusal(const std::function<void()>& run) {
-    try {
-        run();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return {};
-}
 
 /// An xl.cfg of the host's guest: what xl makes of it, with the UUID that xl draws anew each time.
 struct Planned {
     FakeHost host;
     Path file = host.folder / "web.cfg";
-    json::Value config{{"c_info", {{"type", "pvh"}, {"name", "web"}}},
-                       {"b_info",
-                        {{"max_vcpus", 2},
-                         {"avail_vcpus", {0, 1}},
-                         {"max_memkb", 262144},
-                         {"target_memkb", 262144},
-                         {"kernel", *host.config.kernel},
-                         {"ramdisk", *host.config.ramdisk},
-                         {"cmdline", "console=hvc0 quiet"},
-                         {"type.pvh", json::Value::object()}}}};
+    json::Value config = host.libxl_config("web");
     std::vector<json::Value> created;
     DomainSource source = host.source();
 

@@ -8,20 +8,12 @@ using namespace sev;
 using namespace sev::launch;
 using namespace sev::launch::xen;
 using test::FakeHost;
+using test::refusal;
 
 namespace {
 
 constexpr const char* its_uuid = "0c2f5b8e-0000-4000-8000-000000000007";
 constexpr const char* another_uuid = "0c2f5b8e-0000-4000-8000-000000000008";
-
-std::string refusal(const std::function<void()>& run) {
-    try {
-        run();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return {};
-}
 
 json::Value guest_of(const char* text) { return json::parse(text, "test"); }
 json::Value domain_seven(const json::Value& more = json::Value::object()) {
@@ -32,17 +24,7 @@ json::Value domain_seven(const json::Value& more = json::Value::object()) {
 
 /// The configuration that the toolstack has on record for the host's domain.
 void record_configuration(FakeHost& host) {
-    host.domain->config = json::Value{{"c_info", {{"type", "pvh"}, {"name", "work"}}},
-                                      {"b_info",
-                                       {{"max_vcpus", 2},
-                                        {"avail_vcpus", {0, 1}},
-                                        {"max_memkb", 262144},
-                                        {"target_memkb", 262144},
-                                        {"kernel", *host.config.kernel},
-                                        {"ramdisk", *host.config.ramdisk},
-                                        {"cmdline", "console=hvc0 quiet"},
-                                        {"type.pvh", json::Value::object()}}}}
-                              .dump();
+    host.domain->config = host.libxl_config("work").dump();
 }
 
 } // namespace

@@ -134,6 +134,16 @@ private:
 };
 
 /// A PVH guest of the fixtures, built into fake memory byte for byte as predicted.
+/// The message of the error that `run` ends with; empty when it does not.
+inline std::string refusal(const std::function<void()>& run) {
+    try {
+        run();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return {};
+}
+
 struct FakeHost {
     TemporaryDirectory folder;
     std::shared_ptr<FakeMemory> memory = std::make_shared<FakeMemory>();
@@ -176,6 +186,19 @@ struct FakeHost {
     std::unique_ptr<launch::xen::DomainGuest> guest(bool unpause = true) {
         return std::make_unique<launch::xen::DomainGuest>(launch::xen::DomainGuest::Parts{
             .domain = std::make_unique<FakeDomain>(domain), .prepared = prepared(), .memory = memory, .pages = space, .unpause = unpause});
+    }
+    /// What xl makes of its configuration, as libxl's JSON.
+    json::Value libxl_config(std::string_view name) const {
+        return {{"c_info", {{"type", "pvh"}, {"name", name}}},
+                {"b_info",
+                 {{"max_vcpus", 2},
+                  {"avail_vcpus", {0, 1}},
+                  {"max_memkb", 262144},
+                  {"target_memkb", 262144},
+                  {"kernel", *config.kernel},
+                  {"ramdisk", *config.ramdisk},
+                  {"cmdline", *config.cmdline},
+                  {"type.pvh", json::Value::object()}}}};
     }
     /// Of a host that has this domain, paused, and no other.
     launch::xen::DomainSource source() {
