@@ -101,7 +101,8 @@ class Channel(unittest.TestCase):
         config = self.house.owner_folder / "owner.json"
         config.write_text(config.read_text().replace('"relay"', '"dom0"'))
         self.vault = self.answering("sev-vault")
-        self.house.configuration["owners"]["vault"]["deadline_s"] = 60
+        # a channel that fails is tried again until then: well before the test's own patience ends
+        self.house.configuration["owners"]["vault"]["deadline_s"] = int(house.PATIENCE / 3)
         self.house.daemon = Sandboxed(self.house, self.dom0)
 
     def answering(self, name):
