@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// registers SECONDS: fills the vector registers, gives the processor away for a while, and looks whether they came back as they were. An emulator or a
-// hypervisor that mixes up the registers of two guests, or of two programs, makes every other test of the lab worthless now and then.
+// lab_registers SECONDS: fills the vector registers, gives the processor away for a while, and looks whether they came back as they were. An
+// emulator or a hypervisor that mixes up the registers of two guests, or of two programs, makes every other test of the lab worthless now and then.
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -31,8 +31,8 @@ using Clock = std::chrono::steady_clock;
                  "movdqu %%xmm12, 0xc0(%[out])\n\tmovdqu %%xmm13, 0xd0(%[out])\n\tmovdqu %%xmm14, 0xe0(%[out])\n\tmovdqu %%xmm15, 0xf0(%[out])\n\t"
                  : "+a"(result)
                  : "D"(first), "S"(second), [in] "r"(&in), [out] "r"(&out)
-                 : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-                   "xmm14", "xmm15");
+                 : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+                   "xmm13", "xmm14", "xmm15");
 }
 
 } // namespace
