@@ -44,6 +44,7 @@ class Ran:
 class MachineCase(unittest.TestCase):
     """One machine for all tests of a class, in the order of their names. `options` are those of virtual_machine.Machine."""
 
+    kind = virtual_machine.Machine
     options = {}
     personality = "epyc-3151"
 
@@ -60,8 +61,8 @@ class MachineCase(unittest.TestCase):
         cls.chip = json.loads(tool("sev-emulator", "create", "--state", cls.state, "--personality", cls.personality, "--json"))
         for what in ("ca", "cek"):
             tool("sev-emulator", what, "--state", cls.state, "--out", cls.work / what)
-        cls.machine = virtual_machine.Machine(BIN / "sev-emulator", BIN, state=cls.state, share=ROOT, transcript=cls.transcript, console=cls.console, stdout=cls.said.append,
-                                              stderr=cls.said.append, **{"timeout_s": 900, **cls.options})
+        cls.machine = cls.kind(BIN / "sev-emulator", BIN, state=cls.state, share=ROOT, transcript=cls.transcript, console=cls.console, stdout=cls.said.append,
+                               stderr=cls.said.append, **{"timeout_s": 900, **cls.options})
         cls.number, cls.process, cls.exit_status = 0, None, None
         cls.lock = threading.Lock()
         cls.thread = threading.Thread(target=cls.boot, daemon=True)

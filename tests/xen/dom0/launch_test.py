@@ -34,9 +34,11 @@ sys.exit(done.returncode)
 
 class Secrets(LaunchCase):
     def test_pvh_two_at_once_from_an_initrd_slot(self):
+        """The second one's kernel and /init are Debian's."""
         self.open()
         acpi = str(self.reference())
-        guests = [Guest(self, f"secret-{number}", memory=128, ramdisk=self.slotted(f"secret-{number}")) for number in range(2)]
+        guests = [Guest(self, "secret-0", memory=128, ramdisk=self.slotted("secret-0")),
+                  Guest(self, "secret-1", memory=320, ramdisk=self.slotted("secret-1", debians=True))]
         for number, guest in enumerate(guests):
             self.house.trusts(f"pvh-{number}", guest.config, acpi_reference=acpi)
         self.house.start()

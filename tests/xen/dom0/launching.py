@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of whole launches in dom0 share: sev-owner, sevd and an emulated PSP of their own, policies for Xen guests, and what a refused guest
 must look like."""
+import gzip
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import sys
 os.environ["SEV_PROGRAMS"] = "/opt/xen-sev/bin"
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "system"))
 import house  # noqa: E402
-from dom0 import PRODUCT, ROOT, Case, Guest, ramdisk  # noqa: E402
+from dom0 import GUESTS, PRODUCT, ROOT, Case, Guest, newc, ramdisk  # noqa: E402
 
 house.PATIENCE = 200
 HVMLOADER, SEABIOS = "/usr/lib/xen-4.17/boot/hvmloader", "/usr/share/seabios/bios-256k.bin"
@@ -63,9 +64,15 @@ class LaunchCase(Case):
         guest.destroy()
         return self.reference(vcpus)
 
-    def slotted(self, name, script=SAY, pages=1):
+    def slotted(self, name, script=SAY, pages=1, debians=False):
+        """A ramdisk with a slot. Its /init is the script, or Debian's own, unmodified, which runs the script as initramfs-tools' administrators add theirs."""
         plain, out = self.dir / f"{name}.plain", self.dir / f"{name}.img"
-        plain.write_bytes(ramdisk(script))
+        if debians:
+            own = {"scripts/": b"", "scripts/init-premount/": b"", "scripts/init-premount/ORDER": b"/scripts/init-premount/say\n",
+                   "scripts/init-premount/say": (b"#!/bin/sh\n" + script.encode(), 0o100755)}
+            plain.write_bytes((GUESTS / "debian-cloud.img").read_bytes() + gzip.compress(newc(own), 1, mtime=0))
+        else:
+            plain.write_bytes(ramdisk(script))
         self.sevctl("slot", "add", plain, "--pages", pages, "-o", out)
         return out
 
