@@ -17,7 +17,7 @@ ROUND_TRIP_LIMIT_US = 200
 
 
 class Launch(MachineCase):
-    options = {"cpus": 2, "memory_mib": 2944}  # 128 MiB of them are above 4 GiB
+    options = {"cpus": 2, "memory_mib": 3584}  # 1536 MiB of them are above 4 GiB
 
     @property
     def firmware(self):
@@ -179,12 +179,10 @@ class Launch(MachineCase):
         print(f"mailbox round trip: median {median:.0f} us, least {least:.0f} us, of 2000 (limit {ROUND_TRIP_LIMIT_US} us)")
         self.assertLess(least, ROUND_TRIP_LIMIT_US)
 
-    def test_11_memory_on_both_sides_of_the_hole(self):
-        """What was measured and held to be right above lay below the PCI hole and above it."""
+    def test_11_memory_above_the_hole(self):
+        """What was measured and held to be right lay above 4 GiB; in the machines of other files all lies below."""
         updated = [int(address, 16) for line in self.lines() if line.startswith("LAUNCH_UPDATE_DATA") for address in re.findall(r"\baddress=(0x[0-9a-f]+)", line)]
         self.assertGreaterEqual(max(updated), 1 << 32)
-        everything = [int(address, 16) for line in self.lines() for address in re.findall(r"address=(0x[0-9a-f]+)", line)]
-        self.assertTrue(any(0 < address < 2816 << 20 for address in everything))
 
     def test_12_the_kernel_is_well(self):
         self.assert_kernel_is_well()

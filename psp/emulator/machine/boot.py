@@ -74,8 +74,10 @@ class Boot:
 
     def words(self, qemu, disk, own, more):
         """QEMU's command line: what all machines share, and what is their own."""
+        # One thread for all CPUs. With one for each, QEMU 7.2 may translate an instruction while another CPU changes it, and keep what was there before: Linux, which patches
+        # itself when the first guest comes and the last one goes (a static key of KVM), then met its own breakpoint for ever, on all CPUs.
         fsdev = "local,security_model=none,multidevs=remap"
-        words = [qemu / "qemu-system-x86_64", "-L", qemu, "-accel", "tcg,thread=multi", *own, "-nodefaults", "-display", "none", "-no-reboot",
+        words = [qemu / "qemu-system-x86_64", "-L", qemu, "-accel", "tcg,thread=single", *own, "-nodefaults", "-display", "none", "-no-reboot",
                  "-drive", f"if=none,id=root,file={disk},format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",
                  "-fsdev", f"{fsdev},id=lab,path={self.folder / 'lab'}", "-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab",
                  "-fsdev", f"{fsdev},id=share,path={pathlib.Path(self.share).resolve()},readonly=on", "-device", "virtio-9p-pci,fsdev=share,mount_tag=share", *more]
