@@ -33,14 +33,14 @@ def skip(why):
 
 
 def cargo(words, folder, why, environment=None):
-    """Runs cargo, politely: one job, behind everything else. Skips the test when it cannot do its work."""
+    """Runs cargo, with one job at a time beside the tests. Skips the test when it cannot do its work."""
     program = shutil.which("cargo")
     if not program:
         skip(f"{why}: there is no cargo here (Rust's package manager)")
     log = folder / f"cargo-{words[0]}.log"
     with open(log, "w", encoding="utf-8") as out:
         try:
-            done = subprocess.run(["nice", program, *words], stdout=subprocess.PIPE, stderr=out, timeout=BUILD_SECONDS, cwd=folder, check=False,
+            done = subprocess.run([program, *words], stdout=subprocess.PIPE, stderr=out, timeout=BUILD_SECONDS, cwd=folder, check=False,
                                   env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired:
             skip(f"{why}: cargo was not done after {BUILD_SECONDS} seconds")

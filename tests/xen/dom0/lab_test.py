@@ -40,7 +40,7 @@ class Lab(Case):
         guest.wait_gone()
 
     def test_registers_stay_with_their_program(self):
-        """In dom0 and in two guests at once: hundreds of times wrong in this test's time on an emulator whose XSAVE does not heed CR0.TS."""
+        """In dom0 and in two guests at once: wrong a few times in each run of this test on an emulator whose XSAVE does not heed CR0.TS."""
         program = PRODUCT / "lab_registers"
         name = self.dir / "ramdisk"
         name.write_bytes(ramdisk("echo REGISTERS begin; /lab_registers 15; poweroff -f\n", {"lab_registers": (program.read_bytes(), 0o100755)}))
