@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <random>
 
 #include <ctime>
@@ -18,7 +17,7 @@ using Registers = std::array<std::array<std::uint64_t, 2>, 16>;
 using Clock = std::chrono::steady_clock;
 
 // System calls without a library's help: nothing between filling and looking may use these registers.
-[[gnu::noinline]] void held_over(const Registers& in, Registers& out, long call, const struct timespec* first, long second) {
+[[gnu::noinline]] void held_over(const Registers& in, Registers& out, long call, const struct timespec* first) {
     long result = call;
     asm volatile("movdqu 0x00(%[in]), %%xmm0\n\tmovdqu 0x10(%[in]), %%xmm1\n\tmovdqu 0x20(%[in]), %%xmm2\n\tmovdqu 0x30(%[in]), %%xmm3\n\t"
                  "movdqu 0x40(%[in]), %%xmm4\n\tmovdqu 0x50(%[in]), %%xmm5\n\tmovdqu 0x60(%[in]), %%xmm6\n\tmovdqu 0x70(%[in]), %%xmm7\n\t"
@@ -30,7 +29,7 @@ using Clock = std::chrono::steady_clock;
                  "movdqu %%xmm8, 0x80(%[out])\n\tmovdqu %%xmm9, 0x90(%[out])\n\tmovdqu %%xmm10, 0xa0(%[out])\n\tmovdqu %%xmm11, 0xb0(%[out])\n\t"
                  "movdqu %%xmm12, 0xc0(%[out])\n\tmovdqu %%xmm13, 0xd0(%[out])\n\tmovdqu %%xmm14, 0xe0(%[out])\n\tmovdqu %%xmm15, 0xf0(%[out])\n\t"
                  : "+a"(result)
-                 : "D"(first), "S"(second), [in] "r"(&in), [out] "r"(&out)
+                 : "D"(first), "S"(0L), [in] "r"(&in), [out] "r"(&out)
                  : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
                    "xmm13", "xmm14", "xmm15");
 }
@@ -45,8 +44,8 @@ int main(int argc, char** argv) {
         Registers in{}, out{};
         for (auto& words : in) words = {random(), random()};
         const struct timespec pause {0, static_cast<long>(random() % 2'000'000)};
-        if (rounds % 2 == 0) held_over(in, out, SYS_nanosleep, &pause, 0);
-        else held_over(in, out, SYS_sched_yield, nullptr, 0);
+        if (rounds % 2 == 0) held_over(in, out, SYS_nanosleep, &pause);
+        else held_over(in, out, SYS_sched_yield, nullptr);
         bad += in != out;
         ++rounds;
     }

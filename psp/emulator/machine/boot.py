@@ -74,8 +74,8 @@ class Boot:
 
     def words(self, qemu, disk, own, more):
         """QEMU's command line: what all machines share, and what is their own."""
-        # One thread for all CPUs. With one for each, QEMU 7.2 may translate an instruction while another CPU changes it, and keep what was there before: Linux, which patches
-        # itself when the first guest comes and the last one goes (a static key of KVM), then met its own breakpoint for ever, on all CPUs.
+        # One thread for all CPUs. With one for each, all of them came to stand now and then at an instruction that Linux patches when the first guest comes and the last one
+        # goes (a static key of KVM). Supposed, not traced: QEMU 7.2 translated it while another CPU changed it, and kept the breakpoint that is there meanwhile.
         fsdev = "local,security_model=none,multidevs=remap"
         words = [qemu / "qemu-system-x86_64", "-L", qemu, "-accel", "tcg,thread=single", *own, "-nodefaults", "-display", "none", "-no-reboot",
                  "-drive", f"if=none,id=root,file={disk},format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",

@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # lab: group=launch timeout=300
 """A guest of a real Xen (L1), launched for an owner who answers by files carried by hand, whose evidence is then collected in one signed file and judged away from the host."""
-import importlib.util
 import json
 import shutil
 import unittest
 
-from dom0 import ROOT, Guest
+from dom0 import Guest
 from launching import LaunchCase, house
 
-
-def of_the_house(name):
-    """A module of tests/system whose name is this one's, too."""
-    found = importlib.util.spec_from_file_location("system_" + name, ROOT / "tests/system" / f"{name}.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-bundles = of_the_house("bundle_test")
+import bundle_test as bundles  # of tests/system
 
 
 @unittest.skipUnless(shutil.which("openssl"), "SKIPPED: no openssl here, to sign as an owner does")
