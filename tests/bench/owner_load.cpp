@@ -84,6 +84,8 @@ private:
         BIO_free_all(bio_);
         bio_ = must(BIO_new_ssl_connect(context_));
         BIO_set_conn_hostname(bio_, ("127.0.0.1:" + port_).c_str());
+        // as curl, and so sev-relay, does: else Nagle's rule holds the first request back for the 40 ms that the owner's kernel delays its ACK
+        BIO_set_conn_mode(bio_, BIO_SOCK_NODELAY);
         if (BIO_do_connect(bio_) != 1 || BIO_do_handshake(bio_) != 1) fail("connect");
         used_ = 0;
     }
