@@ -37,37 +37,45 @@ def need(programs):
         raise Trouble(f"missing: {' '.join(missing)} (scripts/setup --xen installs them)")
 
 
-def sources(kind):
-    """Lines of a sources.list for Debian 12's main archive with its updates; kind is "deb" or "deb-src"."""
+def sources(*kinds):
+    """Lines of a sources.list for Debian 12's main archive with its updates; kinds are "deb" and "deb-src"."""
     targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(SIGNED_BY)", "Created-By: Packages"]).decode()
     lines = set()
     for target in targets.splitlines():
         uri, suite, *rest = target.split(" ", 2)
         key = rest[0] if rest and rest[0].startswith("/") else ""
         if suite in (SUITE, f"{SUITE}-updates", f"{SUITE}-security"):
-            lines.add(f"{kind} {f'[signed-by={key}] ' if key else ''}{uri} {suite} main")
+            lines.update(f"{kind} {f'[signed-by={key}] ' if key else ''}{uri} {suite} main" for kind in kinds)
     if not any(line.split()[-2] == SUITE for line in lines):
         raise Trouble(f"apt has no package lists of Debian 12 ({SUITE}): run apt-get update, on Debian 12")
     return sorted(lines)
 
 
 class Apt:
-    """apt-get with lists of its own below `folder`."""
+    """apt-get with lists of its own, below BUILD, which builders share: one command at a time."""
 
-    def __init__(self, folder, kind):
-        self.folder = folder
-        (folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        (folder / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        (folder / "sources.list").write_text("\n".join(sources(kind)) + "\n")
+    def __init__(self):
+        self.folder = BUILD / "apt"
         self.options = []
         for option in ("APT::Sandbox::User=root", "Acquire::Languages=none",
-                       f"Dir::Etc::sourcelist={folder / 'sources.list'}", "Dir::Etc::sourceparts=-",
-                       f"Dir::State::lists={folder / 'lists'}", f"Dir::Cache={folder / 'cache'}"):
+                       f"Dir::Etc::sourcelist={self.folder / 'sources.list'}", "Dir::Etc::sourceparts=-",
+                       f"Dir::State::lists={self.folder / 'lists'}", f"Dir::Cache={self.folder / 'cache'}"):
             self.options += ["-o", option]
-        self("update")
+        for name in ("lists", "cache/archives"):
+            (self.folder / name / "partial").mkdir(parents=True, exist_ok=True)
+        lines = "\n".join(sources("deb", "deb-src")) + "\n"
+        with alone("apt"):
+            (self.folder / "sources.list").write_text(lines)
+            run(["apt-get", "-q", *self.options, "update"])
 
-    def __call__(self, *words, cwd=None):
-        run(["apt-get", "-q", *self.options, *words], cwd=cwd or self.folder)
+    def __call__(self, *words, cwd):
+        with alone("apt"):
+            run(["apt-get", "-q", *self.options, *words], cwd=cwd)
+
+    def depends(self, package):
+        """Names of the packages that this one depends on, and of what they are known by."""
+        with alone("apt"):
+            return run(["apt-cache", *self.options, "depends", "--important", package]).decode().split()
 
 
 def key_of(*parts):

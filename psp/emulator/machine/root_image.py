@@ -112,11 +112,10 @@ def boot_ramdisk(root, out, release, init):
 def add_kernel(root, work, package, copies, unused=()):
     """A kernel of Debian's and its modules, from the package unpacked: installing it would make a ramdisk for a real machine. Its image also goes to each of `copies`.
     Returns the release."""
-    apt = Apt(debian.BUILD / "apt", "deb")
+    apt = Apt()
     folder = work / "kernel"
     folder.mkdir()
-    depends = run(["apt-cache", *apt.options, "depends", "--important", package]).decode().split()
-    apt("download", next(word for word in depends if word.startswith("linux-image-6.")), cwd=folder)
+    apt("download", next(word for word in apt.depends(package) if word.startswith("linux-image-6.")), cwd=folder)
     run(["dpkg-deb", "-x", next(folder.glob("*.deb")), folder])
     release = next((folder / "lib/modules").iterdir()).name
     for name in (*UNUSED, *unused):
