@@ -53,7 +53,9 @@ SealKeys SealKeys::fresh() {
 
 SealKeys SealKeys::load(const Path& path) {
     expect_private(path);
-    return parse(read_secret(path, limit_bytes).reveal(), path.string());
+    SealKeys out = parse(read_secret(path, limit_bytes).reveal(), path.string());
+    out.path_ = path;
+    return out;
 }
 
 SealKeys SealKeys::parse(ByteView text, std::string_view what) {
@@ -67,31 +69,65 @@ SealKeys SealKeys::parse(ByteView text, std::string_view what) {
         std::string id{as_text(rest.first(id_digits))};
         if (id.find_first_not_of("0123456789abcdef") != std::string::npos)
             throw Error{Fault::malformed, where + ": the id is not 16 lower-case hex digits"};
-        if (out.keys_.size() == key_limit) throw Error{Fault::malformed, fmt::format("{}: more than {} keys", where, key_limit)};
-        if (!out.keys_.emplace(id, key_from(rest.subspan(id_digits + 1, key_digits), where)).second)
+        if (out.ring_->keys.size() == key_limit) throw Error{Fault::malformed, fmt::format("{}: more than {} keys", where, key_limit)};
+        if (!out.ring_->keys.emplace(id, key_from(rest.subspan(id_digits + 1, key_digits), where)).second)
             throw Error{Fault::malformed, where + ": the id stands twice"};
-        if (out.current_.empty()) out.current_ = id;
+        if (out.ring_->current.empty()) out.ring_->current = id;
         rest = rest.subspan(line_size);
     }
-    if (out.keys_.empty()) throw Error{Fault::malformed, fmt::format("{}: has no key", what)};
+    if (out.ring_->keys.empty()) throw Error{Fault::malformed, fmt::format("{}: has no key", what)};
     return out;
 }
 
-void SealKeys::rotate() {
-    if (keys_.size() == key_limit)
+std::string SealKeys::add() {
+    if (ring_->keys.size() == key_limit)
         throw Error{Fault::usage, fmt::format("seal keys: {} are there already", key_limit),
                     "drop the ones that nothing needs: sev-owner key rotate --retire"};
     std::string id = hex(random_array<id_digits / 2>());
-    require(keys_.emplace(id, drawn()).second, "a drawn key id is new");
-    current_ = std::move(id);
+    require(ring_->keys.emplace(id, drawn()).second, "a drawn key id is new");
+    return id;
+}
+
+void SealKeys::rotate() {
+    const std::lock_guard lock{*mutex_};
+    ring_->current = add();
+}
+
+std::string SealKeys::prepare() {
+    const std::lock_guard lock{*mutex_};
+    return add();
+}
+
+void SealKeys::use(const std::string& id) {
+    const std::lock_guard lock{*mutex_};
+    if (!ring_->keys.contains(id))
+        throw Error{Fault::usage, fmt::format("seal key {} is not in the key file", printable(id)), "sev-owner key rotate --prepare makes one"};
+    ring_->current = id;
 }
 
 void SealKeys::retire() {
-    std::erase_if(keys_, [&](const auto& entry) { return entry.first != current_; });
+    const std::lock_guard lock{*mutex_};
+    std::erase_if(ring_->keys, [&](const auto& entry) { return entry.first != ring_->current; });
+}
+
+std::string SealKeys::current() const {
+    const std::lock_guard lock{*mutex_};
+    return ring_->current;
+}
+
+bool SealKeys::has(std::string_view id) const {
+    const std::lock_guard lock{*mutex_};
+    return ring_->keys.contains(std::string{id});
+}
+
+std::size_t SealKeys::size() const {
+    const std::lock_guard lock{*mutex_};
+    return ring_->keys.size();
 }
 
 SecretBytes SealKeys::serialize() const {
-    SecretBytes out{heading.size() + keys_.size() * line_size};
+    const std::lock_guard lock{*mutex_};
+    SecretBytes out{heading.size() + ring_->keys.size() * line_size};
     auto at = out.writable();
     std::ranges::copy(heading, at.begin());
     at = at.subspan(heading.size());
@@ -102,19 +138,29 @@ SecretBytes SealKeys::serialize() const {
         at[line_size - 1] = '\n';
         at = at.subspan(line_size);
     };
-    put(current_, keys_.at(current_));
-    for (const auto& [id, key] : keys_)
-        if (id != current_) put(id, key);
+    put(ring_->current, ring_->keys.at(ring_->current));
+    for (const auto& [id, key] : ring_->keys)
+        if (id != ring_->current) put(id, key);
     return out;
 }
 
 Sealed SealKeys::seal(std::string_view context, ByteView plain) const {
-    return {.key_id = current_, .box = aead_seal(keys_.at(current_), as_bytes(context), plain)};
+    const std::lock_guard lock{*mutex_};
+    return {.key_id = ring_->current, .box = aead_seal(ring_->keys.at(ring_->current), as_bytes(context), plain)};
+}
+
+void SealKeys::read_again() const {
+    const auto now = within("an unknown seal key: the key file is read again", [&] { return load(path_); });
+    // what was known stays: an instance of before a rotation may still seal with it
+    for (const auto& [id, key] : now.ring_->keys) ring_->keys.emplace(id, AeadKey{key.reveal()});
+    ring_->current = now.ring_->current;
 }
 
 SecretBytes SealKeys::open(std::string_view context, const Sealed& sealed) const {
-    const auto found = keys_.find(sealed.key_id);
-    if (found == keys_.end())
+    const std::lock_guard lock{*mutex_};
+    if (!ring_->keys.contains(sealed.key_id) && !path_.empty()) read_again();
+    const auto found = ring_->keys.find(sealed.key_id);
+    if (found == ring_->keys.end())
         throw Error{Fault::system, fmt::format("seal key {} is not in the key file", printable(sealed.key_id)),
                     "every instance needs the same key file, with the keys of before a rotation"};
     auto plain = aead_open(found->second, as_bytes(context), sealed.box);

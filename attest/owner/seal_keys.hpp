@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <map>
-#include <optional>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "base/aead.hpp"
@@ -16,9 +17,9 @@ struct Sealed {
     friend bool operator==(const Sealed&, const Sealed&) = default;
 };
 
-/// The keys under which TEK, TIK and stored secrets are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with 16 and 64 hex
-/// digits, the one that seals first; the others open what was sealed before a rotation. The file must be mode 0600 or stricter, and belong to whoever
-/// reads it or to root.
+/// The keys under which TEK, TIK, stored secrets and stored policies are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with
+/// 16 and 64 hex digits, the one that seals first; the others open what another key sealed. The file must be mode 0600 or stricter, and belong to
+/// whoever reads it or to root. `seal` and `open` are thread-safe, also towards each other.
 class SealKeys {
 public:
     static constexpr std::size_t limit_bytes = 64 * 1024;
@@ -34,23 +35,35 @@ public:
 
     /// Adds a new key in front of the others: it seals from now on.
     void rotate();
+    /// Adds a new key behind the first: it opens, and does not seal yet. Returns its id.
+    std::string prepare();
+    /// Seals with this key of the file from now on. Throws Error{Fault::usage} when the file has no such key.
+    void use(const std::string& id);
     /// Drops all but the first. For when nothing in the store needs them any more.
     void retire();
     /// Text of the file.
     SecretBytes serialize() const;
-    const std::string& current() const noexcept { return current_; }
-    bool has(std::string_view id) const { return keys_.contains(std::string{id}); }
-    std::size_t size() const noexcept { return keys_.size(); }
+    std::string current() const;
+    bool has(std::string_view id) const;
+    std::size_t size() const;
 
     /// `context` names what is sealed and where it belongs: a box moved to another row does not open.
     Sealed seal(std::string_view context, ByteView plain) const;
-    /// Throws Error{Fault::system} when the key is not in the file, or the box does not open under it.
+    /// A key that is not known yet is looked for in the file they were loaded from, read once more: somebody rotated while we ran. What the file has
+    /// now is taken over then, beside what was known. Throws Error{Fault::system} when the key is not in the file, or the box does not open under it.
     SecretBytes open(std::string_view context, const Sealed& sealed) const;
 
 private:
+    struct Ring {
+        std::string current;
+        std::map<std::string, AeadKey> keys;
+    };
     SealKeys() = default;
-    std::string current_;
-    std::map<std::string, AeadKey> keys_;
+    std::string add();
+    void read_again() const;
+    Path path_; // empty when they come from no file
+    std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
+    std::unique_ptr<Ring> ring_ = std::make_unique<Ring>(); // guarded by mutex_
 };
 
 /// Refuses a file that others than its owner may read, or that belongs to neither this user nor root. Throws Error{Fault::system} with the remedy.

@@ -59,6 +59,37 @@ TEST_CASE("seal keys: round trip, rotation, and what is no key file") {
     CHECK_THROWS_AS(SealKeys::parse(as_bytes("xen-sev-seal-keys 2\n" + one), "keys"), Error);
 }
 
+TEST_CASE("seal keys: a key that came into the file later opens what it sealed, and then seals; one that left it is still known") {
+    const TemporaryDirectory dir;
+    const Path path = dir / "seal.keys";
+    const auto write = [&](const SealKeys& keys) { write_file(path, keys.serialize().reveal(), Visibility::secret, Existing::replace); };
+    SealKeys file = SealKeys::fresh();
+    write(file);
+    const SealKeys running = SealKeys::load(path);
+    const std::string first = file.current();
+    const Sealed old = running.seal("here", as_bytes("old"));
+    const std::string prepared = file.prepare();
+    CHECK(file.current() == first);
+    CHECK(file.size() == 2);
+    CHECK(SealKeys::parse(file.serialize().reveal(), "keys").current() == first);
+    file.use(prepared);
+    CHECK_THROWS_WITH_AS(file.use("0123456789abcdef"), doctest::Contains("is not in the key file"), Error);
+    const Sealed now = file.seal("here", as_bytes("new"));
+    CHECK_THROWS_WITH_AS(running.open("here", now), doctest::Contains("is not in the key file"), Error); // not written yet
+    file.retire();
+    write(file);
+    CHECK(as_text(running.open("here", now).reveal()) == "new");
+    CHECK(running.current() == prepared);
+    CHECK(as_text(running.open("here", old).reveal()) == "old");
+    CHECK_THROWS_WITH_AS(running.open("there", now), doctest::Contains("does not open"), Error);
+    // a file that cannot be trusted any more is not read again
+    file.rotate();
+    write(file);
+    std::filesystem::permissions(path, std::filesystem::perms{0644});
+    CHECK_THROWS_WITH_AS(running.open("here", file.seal("here", as_bytes("x"))), doctest::Contains("want 0600: others can read it"), Error);
+    CHECK(as_text(running.open("here", now).reveal()) == "new");
+}
+
 TEST_CASE("seal keys: a file that others can read is refused") {
     const TemporaryDirectory dir;
     const Path path = dir / "seal.keys";

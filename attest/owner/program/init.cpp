@@ -130,31 +130,52 @@ cli::Answer run_key_show(const cli::Arguments& given, cli::Console& console) {
 
 constexpr std::array key_rotate_arguments{
     config_option,
+    cli::Argument{.name = "--prepare",
+                  .kind = Kind::flag,
+                  .help = "Only draw a new key and add it to the key file, sealing nothing with it yet. Prints its id."},
+    cli::Argument{.name = "--key",
+                  .kind = Kind::text,
+                  .metavar = "ID",
+                  .help = "Seal with this key of the file, rather than with a new one."},
     cli::Argument{.name = "--retire", .kind = Kind::flag, .help = "Instead, drop the keys that nothing in the store needs any more."},
 };
 
+void write_seal_keys(const Instance& instance, const SealKeys& keys) {
+    write_file(instance.config().seal_keys, keys.serialize().reveal(), Visibility::secret, Existing::replace);
+}
+
 cli::Answer run_key_rotate(const cli::Arguments& given, cli::Console& console) {
+    if (int{given.has("--prepare")} + int{given.has("--key")} + int{given.has("--retire")} > 1)
+        throw Error{Fault::usage, "key rotate: --prepare, --key and --retire are three steps, want one of them"};
     Instance instance{given};
-    const Path& path = instance.config().seal_keys;
+    SealKeys& keys = instance.seal_keys();
+    if (given.has("--prepare")) {
+        const std::string id = keys.prepare();
+        write_seal_keys(instance, keys);
+        instance.store().note(operator_event("seal-key.prepared", fmt::format("key {}", id)), now());
+        console.print(id + "\n");
+        console.note(fmt::format("give the key file to the other instances, then: sev-owner key rotate --key {}", id));
+        return cli::Answer::yes;
+    }
     if (given.has("--retire")) {
         for (const std::string& id : instance.store().seal_keys_in_use())
-            if (id != instance.seal_keys().current())
+            if (id != keys.current())
                 throw Error{Fault::usage, fmt::format("seal key {} is still needed by the store", id),
                             "sev-owner key rotate, without --retire, seals everything anew"};
-        const std::size_t before = instance.seal_keys().size();
-        instance.seal_keys().retire();
-        write_file(path, instance.seal_keys().serialize().reveal(), Visibility::secret, Existing::replace);
+        const std::size_t before = keys.size();
+        keys.retire();
+        write_seal_keys(instance, keys);
         instance.store().note(operator_event("seal-key.retired", fmt::format("{} keys dropped", before - 1)), now());
-        console.print(fmt::format("{} keys dropped; {} is left\n", before - 1, instance.seal_keys().current()));
+        console.print(fmt::format("{} keys dropped; {} is left\n", before - 1, keys.current()));
         return cli::Answer::yes;
     }
     // the file first: a store sealed with a key that is in no file would be lost
-    instance.seal_keys().rotate();
-    write_file(path, instance.seal_keys().serialize().reveal(), Visibility::secret, Existing::replace);
-    const std::uint64_t count = instance.store().reseal(
-        instance.seal_keys(), operator_event("seal-key.rotated", fmt::format("key {}", instance.seal_keys().current())), now());
-    console.print(fmt::format("new seal key {}; {} rows sealed anew\n", instance.seal_keys().current(), count));
-    console.note("give the key file to the other instances, reload them (systemctl reload sev-owner), then: sev-owner key rotate --retire");
+    if (const auto id = given.text_if("--key")) keys.use(*id);
+    else keys.rotate();
+    write_seal_keys(instance, keys);
+    const std::uint64_t count = instance.store().reseal(keys, operator_event("seal-key.rotated", fmt::format("key {}", keys.current())), now());
+    console.print(fmt::format("new seal key {}; {} rows sealed anew\n", keys.current(), count));
+    console.note("give the key file to the other instances, reload all (systemctl reload sev-owner), then: sev-owner key rotate --retire");
     return cli::Answer::yes;
 }
 
@@ -207,9 +228,11 @@ const cli::Command key_rotate_command{
     .name = "key rotate",
     .summary = "change the key that seals what is stored",
     .text =
-        "Draws a new seal key, writes it in front of the others in the key file, and seals every open session and stored secret anew under it. The "
-        "old keys stay in the file until "
-        "--retire, because other instances may still seal with them: copy the file to each, reload it, then retire. The signing key is not touched.",
+        "Draws a new seal key, writes it in front of the others in the key file, and seals every open session and every stored secret and policy "
+        "anew under it. An instance that is serving meets the new key and reads its key file again by itself. The old keys stay in the file until "
+        "--retire, because instances may seal with them until they are reloaded. The signing key is not touched.\n\n"
+        "Where several instances have key files of their own, none may meet a key that its file lacks: first --prepare, and copy the file to each; "
+        "then --key with the id that --prepare printed; copy the file again, reload each; then --retire.",
     .example = "sev-owner key rotate",
     .arguments = key_rotate_arguments,
     .run = run_key_rotate,
