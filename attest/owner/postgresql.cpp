@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <cstring>
 #include <map>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <libpq-fe.h>
+#include <poll.h>
 
 #include "attest/owner/database.hpp"
 
@@ -13,6 +18,11 @@ namespace {
 
 constexpr Oid oid_bytea = 17, oid_int8 = 20, oid_text = 25, oid_int4 = 23;
 constexpr int binary = 1;
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+constexpr auto answer_patience = 12s; // more than the server's own timeouts: those come back as errors of a connection that still works
+constexpr auto silence = 1s;          // for so long after a server said nothing it is not asked again: others wait behind each question
 
 struct Clear {
     void operator()(PGconn* connection) const noexcept { PQfinish(connection); }
@@ -29,10 +39,37 @@ std::string one_line(const char* message) {
     return printable(out, 300);
 }
 
+using Options = std::unique_ptr<PQconninfoOption, Clear>;
+
+/// What libpq will use for a keyword: what was given, or else what the environment or libpq itself has for it.
+std::string effective(const Options& given, const Options& defaults, std::string_view keyword) {
+    for (const auto* options : {&given, &defaults})
+        for (const PQconninfoOption* option = options->get(); option && option->keyword; ++option)
+            if (option->val && *option->val && option->keyword == keyword) return option->val;
+    return {};
+}
+
+/// A server across a network is one whose certificate is verified, or none: libpq's own default takes anybody who answers.
+void check_way(const Options& given) {
+    const Options defaults{PQconndefaults()};
+    const std::string hosts = effective(given, defaults, "host"), address = effective(given, defaults, "hostaddr");
+    std::string remote = address;
+    for (std::size_t at = 0; at < hosts.size();) {
+        const std::size_t end = std::min(hosts.find(',', at), hosts.size());
+        if (const std::string host = hosts.substr(at, end - at); !host.starts_with('/')) remote = host;
+        at = end + 1;
+    }
+    const std::string mode = effective(given, defaults, "sslmode");
+    if (!remote.empty() && mode != "verify-full")
+        throw Error{Fault::usage, fmt::format("postgresql connection: {} is no socket's folder, and sslmode is {}, want verify-full", printable(remote),
+                                              printable(mode)),
+                    "sslmode=verify-full sslrootcert=FILE, or host=/run/postgresql on the same machine"};
+}
+
 /// Keywords as libpq takes them; a password in them would stand in a configuration file that others may read.
 void check_connection(const std::string& text) {
     char* problem = nullptr;
-    const std::unique_ptr<PQconninfoOption, Clear> options{PQconninfoParse(text.c_str(), &problem)};
+    const Options options{PQconninfoParse(text.c_str(), &problem)};
     if (!options) {
         std::string why = one_line(problem);
         PQfreemem(problem);
@@ -42,6 +79,15 @@ void check_connection(const std::string& text) {
         if (option->val && (std::string_view{option->keyword} == "password" || std::string_view{option->keyword} == "sslpassword"))
             throw Error{Fault::usage, fmt::format("postgresql connection: has a {}, which does not belong in a configuration", option->keyword),
                         "use passfile=FILE (mode 0600), or peer or certificate authentication"};
+    if (!effective(options, nullptr, "service").empty())
+        throw Error{Fault::usage, "postgresql connection: names a service, whose file could say anything", "write here what the service's file says"};
+    if (const std::string patience = effective(options, nullptr, "connect_timeout"); !patience.empty()) {
+        int seconds = 0;
+        const auto [end, error] = std::from_chars(patience.data(), patience.data() + patience.size(), seconds);
+        if (error != std::errc{} || end != patience.data() + patience.size() || seconds < 2 || seconds > 60)
+            throw Error{Fault::usage, fmt::format("postgresql connection: connect_timeout is {}, want 2 to 60 s", printable(patience))};
+    }
+    check_way(options);
 }
 
 class Postgresql final : public Database {
@@ -77,8 +123,8 @@ public:
                 lengths.push_back(0);
             }
         }
-        const Result result{PQexecPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), pointers.data(), lengths.data(),
-                                           formats.data(), binary)};
+        const Result result = answer(PQsendQueryPrepared(connection_.get(), name.c_str(), static_cast<int>(values.size()), pointers.data(),
+                                                         lengths.data(), formats.data(), binary));
         expect(result, "run");
         SqlResult out;
         for (int row = 0; row < PQntuples(result.get()); ++row) out.rows.push_back(row_of(result.get(), row));
@@ -89,13 +135,20 @@ public:
 
     void begin() override { script("BEGIN ISOLATION LEVEL READ COMMITTED"); }
     void commit() override {
-        const Result result{PQexec(connection_.get(), "COMMIT")};
+        const Result result = answer(PQsendQuery(connection_.get(), "COMMIT"));
         expect(result, "commit");
         // COMMIT of a failed transaction succeeds, and says ROLLBACK
         if (std::string_view{PQcmdStatus(result.get())} != "COMMIT")
             throw Error{Fault::system, "store: the transaction was rolled back by PostgreSQL"};
     }
-    void roll_back() noexcept override { const Result ignored{PQexec(connection_.get(), "ROLLBACK")}; }
+    void roll_back() noexcept override {
+        if (broken()) return; // the server rolls back what nobody commits
+        try {
+            answer(PQsendQuery(connection_.get(), "ROLLBACK"));
+        } catch (const std::exception&) {
+            connection_.reset();
+        }
+    }
     std::string_view lock_clause() const override { return " FOR UPDATE"; }
     std::string schema() const override {
         return table_statements("BYTEA") +
@@ -111,17 +164,27 @@ public:
 
     void reconnect() override {
         names_.clear();
-        connection_.reset(PQconnectdb(text_.c_str()));
-        if (broken()) throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no memory")};
+        connection_.reset();
+        if (Clock::now() < silent_until_) throw Error{Fault::system, "store: PostgreSQL: did not answer a moment ago"};
+        // for each host and address that is tried; a connect_timeout that is given stands after it, and is taken
+        constexpr std::array<const char*, 3> keywords{"connect_timeout", "dbname", nullptr};
+        const std::array<const char*, 3> values{"5", text_.c_str(), nullptr};
+        const auto begun = Clock::now();
+        connection_.reset(PQconnectdbParams(keywords.data(), values.data(), 1));
+        if (broken()) {
+            if (Clock::now() - begun > silence) silent_until_ = Clock::now() + silence;
+            throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no memory")};
+        }
+        PQsetnonblocking(connection_.get(), 1);
         PQsetNoticeProcessor(connection_.get(), [](void*, const char*) {}, nullptr);
         // whatever the server is set to: a commit is durable, and a statement or lock that hangs comes back as an error
-        script("SET synchronous_commit = on; SET statement_timeout = '15s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = "
+        script("SET synchronous_commit = on; SET statement_timeout = '10s'; SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = "
                "'30s'; SET client_min_messages = warning;");
         script(fmt::format("SET search_path = {}, pg_catalog", schema_));
     }
     /// Several statements without values.
     void script(const std::string& text) {
-        const Result result{PQexec(connection_.get(), text.c_str())};
+        const Result result = answer(PQsendQuery(connection_.get(), text.c_str()));
         expect(result, "run");
     }
     void make_tables() {
@@ -139,6 +202,43 @@ public:
     }
 
 private:
+    /// Waits for the socket; false when the deadline has passed.
+    static bool ready(int socket, int events, Clock::time_point until) {
+        for (;;) {
+            const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+            if (left <= 0) return false;
+            pollfd waiting{.fd = socket, .events = static_cast<short>(events), .revents = 0};
+            const int found = ::poll(&waiting, 1, static_cast<int>(left));
+            if (found > 0) return true;
+            if (found < 0 && errno != EINTR) throw Error{Fault::system, fmt::format("store: PostgreSQL: poll: {}", one_line(std::strerror(errno)))};
+        }
+    }
+
+    /// The last result of what was sent, which libpq says it was. A server that says nothing for too long has lost its connection.
+    Result answer(int sent) {
+        if (sent != 1) throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no connection")};
+        PGconn* const pg = connection_.get();
+        const auto until = Clock::now() + answer_patience;
+        const auto wait = [&](int events) {
+            if (ready(PQsocket(pg), events, until)) {
+                PQconsumeInput(pg);
+                return;
+            }
+            silent_until_ = Clock::now() + silence;
+            connection_.reset();
+            throw Error{Fault::system, fmt::format("store: PostgreSQL: no answer within {} s", answer_patience.count())};
+        };
+        // what cannot be sent or read is in the result that follows
+        while (PQstatus(pg) == CONNECTION_OK && PQflush(pg) == 1) wait(POLLIN | POLLOUT);
+        Result last;
+        for (;;) {
+            while (PQstatus(pg) == CONNECTION_OK && PQisBusy(pg) == 1) wait(POLLIN);
+            Result next{PQgetResult(pg)};
+            if (!next) return last;
+            last = std::move(next);
+        }
+    }
+
     void expect(const Result& result, std::string_view doing) {
         const ExecStatusType status = result ? PQresultStatus(result.get()) : PGRES_FATAL_ERROR;
         if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) return;
@@ -150,7 +250,7 @@ private:
         const auto found = names_.find(text);
         if (found != names_.end()) return found->second;
         std::string name = fmt::format("s{}", names_.size());
-        const Result result{PQprepare(connection_.get(), name.c_str(), std::string{text}.c_str(), 0, nullptr)};
+        const Result result = answer(PQsendPrepare(connection_.get(), name.c_str(), std::string{text}.c_str(), 0, nullptr));
         expect(result, "prepare");
         return names_.emplace(std::string{text}, std::move(name)).first->second;
     }
@@ -179,6 +279,7 @@ private:
     std::string text_, schema_;
     std::unique_ptr<PGconn, Clear> connection_;
     std::map<std::string, std::string, std::less<>> names_;
+    Clock::time_point silent_until_{};
 };
 
 } // namespace

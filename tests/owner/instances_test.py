@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +16,7 @@ import unittest
 
 import host
 import with_postgresql
-from support import Case, Owner
+from support import OWNER, Case, Owner
 
 SEED = int(os.environ.get("SEV_SEED", "20261122"))
 ROUNDS = int(os.environ.get("SEV_ROUNDS", "24"))
@@ -147,16 +149,90 @@ class Instances(Case):
         with self.assertRaisesRegex(AssertionError, "belongs to owner"):
             stranger.command("check")
 
-    def test_seal_keys_rotated_under_running_instances(self):
-        session = host.Session(self.three[0].ask(host.session_request())["offer"])
-        self.three[0].command("key", "rotate")
+    def copy_keys(self):
         for owner in self.three[1:]:
             shutil.copy(self.three[0].folder / "seal.keys", owner.folder / "seal.keys")
+
+    def test_seal_keys_rotated_under_running_instances(self):
+        sessions = [host.Session(self.three[0].ask(host.session_request())["offer"]) for _ in range(6)]
+        judge = lambda owner, session: self.expect_trusted(owner.ask(host.judgement_request(session.evidence())), session)
+        judge(self.three[0], sessions[0])
+        prepared = self.three[0].command("key", "rotate", "--prepare").strip()
+        judge(self.three[1], sessions[1])  # whose file has never heard of it
+        self.copy_keys()
+        judge(self.three[2], sessions[2])
+        self.assertIn(f"new seal key {prepared}", self.three[0].command("key", "rotate", "--key", prepared))
+        for owner, session in zip(self.three, sessions[3:]):
+            judge(owner, session)  # nobody was reloaded: each met the key, and read its file again
+        late = host.Session(self.three[1].ask(host.session_request())["offer"])
+        self.copy_keys()
         for owner in self.three:
             owner.process.send_signal(signal.SIGHUP)
         time.sleep(1.5)
-        self.expect_trusted(self.three[2].ask(host.judgement_request(session.evidence())), session)
+        judge(self.three[2], late)
         self.three[0].command("key", "rotate", "--retire")
+        self.three[0].command("key", "rotate", "--prepare", "--retire", status=2)
+        self.three[0].command("key", "rotate", "--key", "0123456789abcdef", status=2)
+        answer, session = self.launch(self.three[0].ask, self.three[1].ask)
+        self.expect_trusted(answer, session)
+
+    def test_a_server_that_says_nothing_any_more_keeps_nobody_waiting_for_long(self):
+        asked, idle, _ = self.three
+        self.server.signal_all(signal.SIGSTOP)
+        self.addCleanup(self.server.signal_all, signal.SIGCONT)
+        got, took = [], []
+
+        def timed(question):
+            begun = time.monotonic()
+            got.append(question())
+            took.append(time.monotonic() - begun)
+
+        # more than it has workers
+        questions = [lambda: asked.get("/health").status] * 6 + [lambda: "trouble" in asked.ask(host.session_request())] * 2
+        threads = [threading.Thread(target=timed, args=(question,)) for question in questions]
+        for thread in threads:
+            thread.start()
+        begun = time.monotonic()
+        self.assertEqual(idle.stop(), 0)
+        self.assertLess(time.monotonic() - begun, 25)
+        for thread in threads:
+            thread.join(40)
+        self.assertEqual((got.count(503), got.count(True)), (6, 2), got)
+        self.assertLess(max(took), 25)
+        begun = time.monotonic()
+        self.assertEqual(asked.get("/health").status, 503)
+        self.assertLess(time.monotonic() - begun, 8)  # nobody waits as long again
+        self.server.signal_all(signal.SIGCONT)
+        time.sleep(1.5)
+        idle.start()
+        for owner in self.three:
+            answer, session = self.launch(owner.ask)
+            self.expect_trusted(answer, session)
+        self.verify()
+
+
+class Silent(Case):
+    def test_a_server_that_takes_connections_and_says_nothing(self):
+        folder = self.dir / "silent"
+        folder.mkdir()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / ".s.PGSQL.5432"))
+            listener.listen(16)
+            for more, least, most in (("", 4, 15), (" connect_timeout=2", 1, 8)):
+                owner = self.owner("one" + more.strip(), store={"postgresql": f"host={folder} user=tester dbname=postgres{more}", "schema": "s"})
+                begun = time.monotonic()
+                done = subprocess.run(
+                    [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"],
+                    input=host.session_request(),
+                    capture_output=True,
+                    check=False,
+                    timeout=120,
+                )
+                took = time.monotonic() - begun
+                self.assertEqual((done.returncode, done.stdout), (2, b""), done.stderr)
+                self.assertIn(b"store: PostgreSQL: ", done.stderr)
+                self.assertIn(b"timeout expired", done.stderr)
+                self.assertTrue(least <= took <= most, took)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,19 @@ class Server:
                 self.process.wait()
             self.process = None
 
+    def signal_all(self, number):
+        """To the server and to each process that works for it."""
+        for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, parent = int(entry.parent.name), int(entry.read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                continue  # it ended meanwhile
+            if self.process.pid in (pid, parent):
+                os.kill(pid, number)
+
     def __exit__(self, *_):
+        if self.process:
+            self.signal_all(signal.SIGCONT)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

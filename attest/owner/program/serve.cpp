@@ -2,7 +2,10 @@
 // `sev-owner serve`.
 #include <array>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
+#include <mutex>
+#include <thread>
 
 #include <fmt/format.h>
 #include <grp.h>
@@ -80,14 +83,37 @@ void listen_everywhere(service::Server& server, const OwnerConfig& config, servi
     for (const auto& listener : config.listen) std::visit(Listen{server, log}, listener);
 }
 
-/// What has to be done every now and then. Trouble with the store is logged, and tried again.
+/// What has to be done every now and then, by a thread of its own: a store that does not answer keeps nobody from stopping or reloading the service.
+/// Trouble with the store is logged, and tried again.
 class Housekeeping {
 public:
-    explicit Housekeeping(Serving& serving) : serving_{serving} {}
+    explicit Housekeeping(Serving& serving) : serving_{serving}, thread_{[this] { turn(); }} {}
+    Housekeeping(const Housekeeping&) = delete;
+    Housekeeping& operator=(const Housekeeping&) = delete;
+    ~Housekeeping() { stop(); }
+    /// Returns when what was under way is done.
+    void stop() {
+        {
+            const std::lock_guard lock{mutex_};
+            stopping_ = true;
+        }
+        changed_.notify_all();
+        if (thread_.joinable()) thread_.join();
+    }
+
+private:
+    void turn() {
+        std::unique_lock lock{mutex_};
+        while (!stopping_) {
+            lock.unlock();
+            run();
+            lock.lock();
+            changed_.wait_for(lock, housekeeping_every, [&] { return stopping_; });
+        }
+    }
+
     void run() {
         const auto at = std::chrono::steady_clock::now();
-        if (at < next_) return;
-        next_ = at + housekeeping_every;
         try {
             const auto instance = serving_.instance();
             const auto& limits = instance->config().limits;
@@ -107,9 +133,12 @@ public:
         }
     }
 
-private:
     Serving& serving_;
-    std::chrono::steady_clock::time_point next_{}, next_signature_{};
+    std::chrono::steady_clock::time_point next_signature_{};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool stopping_ = false;
+    std::thread thread_; // last: it uses all of the above
 };
 
 void reload(Serving& serving, service::Server& server, const cli::Arguments& given) {
@@ -133,13 +162,11 @@ void attend(Serving& serving, service::Server& server, const cli::Arguments& giv
     const sigset_t signals = wanted_signals();
     const auto watchdog = service::watchdog_interval();
     auto fed = std::chrono::steady_clock::now();
-    Housekeeping housekeeping{serving};
     for (;;) {
         const timespec wait{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds{tick}.count()};
         const int signal = sigtimedwait(&signals, nullptr, &wait);
         if (signal == SIGTERM || signal == SIGINT) return;
         if (signal == SIGHUP) reload(serving, server, given);
-        housekeeping.run();
         if (!watchdog || std::chrono::steady_clock::now() - fed < *watchdog) continue;
         if (!server.alive(answer_deadline)) {
             serving.log().error("the I/O thread does not turn: the watchdog is left to end this");
@@ -182,9 +209,11 @@ cli::Answer run(const cli::Arguments& given, cli::Console&) {
     server.start();
     log.notice("serving", {{"owner", instance->service().key().thumbprint()}});
     service::notify_ready("serving");
+    Housekeeping housekeeping{serving};
     attend(serving, server, given);
     service::notify_stopping("draining");
     const bool clean = server.drain(drain_patience);
+    housekeeping.stop();
     try {
         serving.instance()->store().note(operator_event("service.stopped", clean ? "drained" : "requests were cut off"), now());
         serving.instance()->store().sign_audit(now());
