@@ -51,10 +51,11 @@ private:
 
 class Stored final : public PolicyShelf {
 public:
-    Stored(Store& store, Path base) : store_{store}, base_{std::move(base)} {}
+    Stored(Store& store, const SealKeys& keys, Path base) : store_{store}, keys_{keys}, base_{std::move(base)} {}
     std::optional<std::string> text(const std::string& name) override {
-        auto found = store_.document("policy", name);
-        return found ? std::optional{std::move(found->text)} : std::nullopt;
+        const auto found = store_.document("policy", name);
+        if (!found) return std::nullopt;
+        return std::string{as_text(open_document(keys_, *found).reveal())};
     }
     std::vector<std::string> names() override {
         std::vector<std::string> out;
@@ -65,6 +66,7 @@ public:
 
 private:
     Store& store_;
+    const SealKeys& keys_;
     Path base_;
 };
 
@@ -96,7 +98,9 @@ FileIdentity file_identity(const Path& path) {
 }
 
 std::unique_ptr<PolicyShelf> policy_folder(Path folder) { return std::make_unique<Folder>(std::move(folder)); }
-std::unique_ptr<PolicyShelf> policy_store(Store& store, Path base) { return std::make_unique<Stored>(store, std::move(base)); }
+std::unique_ptr<PolicyShelf> policy_store(Store& store, const SealKeys& keys, Path base) {
+    return std::make_unique<Stored>(store, keys, std::move(base));
+}
 
 std::shared_ptr<const PolicySnapshot> Policies::get(const std::string& name) {
     checked_policy_name(name, "policy");

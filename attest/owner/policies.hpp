@@ -41,7 +41,8 @@ public:
     virtual Path base() const = 0;
 };
 std::unique_ptr<PolicyShelf> policy_folder(Path folder);
-std::unique_ptr<PolicyShelf> policy_store(Store& store, Path base);
+/// Policies that lie in the store. One that `keys` did not seal is refused: a store may be written to by others than the owner.
+std::unique_ptr<PolicyShelf> policy_store(Store& store, const SealKeys& keys, Path base);
 
 /// The owner's policies, each computed once and kept until its text or one of its files changes, so that judging does not hash gigabytes. A file is
 /// looked at (not read) on every use; one that changed in the last moments before it was hashed is hashed again, because a further change might not

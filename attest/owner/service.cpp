@@ -243,8 +243,8 @@ SecretBytes OwnerService::secret(const SecretRule& rule, const Path& base) {
     if (!path.starts_with(stored_secret_prefix)) return read_secret_file(rule, base);
     const std::string name = path.substr(stored_secret_prefix.size());
     const auto found = parts_.store.document("secret", name);
-    if (!found || !found->sealed) throw Error{Fault::system, fmt::format("the store has no secret \"{}\"", printable(name)), "sev-owner secret add"};
-    return parts_.seal_keys.open(seal_context("secret", name), *found->sealed);
+    if (!found) throw Error{Fault::system, fmt::format("the store has no secret \"{}\"", printable(name)), "sev-owner secret add"};
+    return open_document(parts_.seal_keys, *found);
 }
 
 Answered OwnerService::judge_taken(Asked& asked, const JudgementRequest& request, const SessionRecord& record) {

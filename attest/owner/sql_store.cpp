@@ -57,9 +57,8 @@ SessionSummary summary_of(const SqlRow& row) {
 }
 
 Document document_of(const SqlRow& row) {
-    Document out{
-        .kind = row.text(0), .name = row.text(1), .text = row.text_or_empty(2), .sealed = std::nullopt, .changed_at = time_of(row.integer(5))};
-    if (!row.null(3)) out.sealed = Sealed{.key_id = row.text(3), .box = row.blob(4)};
+    Document out{.kind = row.text(0), .name = row.text(1), .sealed = std::nullopt, .changed_at = time_of(row.integer(4))};
+    if (!row.null(2)) out.sealed = Sealed{.key_id = row.text(2), .box = row.blob(3)};
     return out;
 }
 
@@ -208,19 +207,17 @@ public:
 
     void put_document(const Document& document, const AuditEvent& event, Time now) override {
         changes_.run([&](Work& work) {
-            const auto sealed = document.sealed;
-            work.database().run("INSERT INTO documents (kind, name, content, key_id, sealed, changed_at) VALUES ($1, $2, $3, $4, $5, $6)"
-                                " ON CONFLICT (kind, name) DO UPDATE SET content = excluded.content, key_id = excluded.key_id, sealed = "
-                                "excluded.sealed, changed_at = excluded.changed_at",
-                                {document.kind, document.name, sealed ? SqlValue{SqlNull{}} : SqlValue{document.text},
-                                 sealed ? SqlValue{sealed->key_id} : SqlValue{SqlNull{}}, sealed ? SqlValue{sealed->box} : SqlValue{SqlNull{}},
-                                 seconds(now)});
+            require(document.sealed.has_value(), "a document is sealed before it is stored");
+            work.database().run("INSERT INTO documents (kind, name, key_id, sealed, changed_at) VALUES ($1, $2, $3, $4, $5)"
+                                " ON CONFLICT (kind, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed, changed_at = "
+                                "excluded.changed_at",
+                                {document.kind, document.name, document.sealed->key_id, document.sealed->box, seconds(now)});
             work.append(event, now);
         });
     }
 
     std::optional<Document> document(std::string_view kind, std::string_view name) override {
-        const auto found = read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 AND name = $2",
+        const auto found = read("SELECT kind, name, key_id, sealed, changed_at FROM documents WHERE kind = $1 AND name = $2",
                                 {std::string{kind}, std::string{name}});
         return found.rows.empty() ? std::nullopt : std::optional{document_of(found.rows.front())};
     }
@@ -228,7 +225,7 @@ public:
     std::vector<Document> documents(std::string_view kind) override {
         std::vector<Document> out;
         for (const SqlRow& row :
-             read("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE kind = $1 ORDER BY name", {std::string{kind}}).rows)
+             read("SELECT kind, name, key_id, sealed, changed_at FROM documents WHERE kind = $1 ORDER BY name", {std::string{kind}}).rows)
             out.push_back(document_of(row));
         return out;
     }
@@ -261,7 +258,7 @@ public:
                              .changed;
             }
             for (const SqlRow& row :
-                 db.run(fmt::format("SELECT kind, name, content, key_id, sealed, changed_at FROM documents WHERE key_id <> $1{}", db.lock_clause()),
+                 db.run(fmt::format("SELECT kind, name, key_id, sealed, changed_at FROM documents WHERE key_id <> $1{}", db.lock_clause()),
                         {keys.current()})
                      .rows) {
                 const Document document = document_of(row);

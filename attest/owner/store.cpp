@@ -41,4 +41,18 @@ std::string SessionRecord::seal_context() const {
 
 std::string seal_context(std::string_view kind, std::string_view name) { return fmt::format("xen-sev document 1\n{}\n{}", kind, name); }
 
+Document sealed_document(const SealKeys& keys, std::string_view kind, std::string_view name, ByteView content) {
+    return {
+        .kind = std::string{kind}, .name = std::string{name}, .sealed = keys.seal(seal_context(kind, name), content), .changed_at = {}};
+}
+
+SecretBytes open_document(const SealKeys& keys, const Document& document) {
+    return within(fmt::format("stored {} {}", printable(document.kind), printable(document.name)), [&] {
+        if (!document.sealed)
+            throw Error{Fault::system, "bears no seal of this owner: whoever may write to the store may have written it",
+                        fmt::format("store it again: sev-owner {} add", printable(document.kind))};
+        return keys.open(seal_context(document.kind, document.name), *document.sealed);
+    });
+}
+
 } // namespace sev::attest::owner

@@ -68,11 +68,14 @@ struct SessionEnd {
 
 struct Document {
     std::string kind, name; // "policy" or "secret"
-    std::string text;       // a policy's
-    std::optional<Sealed> sealed; // a secret's, bound to kind and name
+    std::optional<Sealed> sealed; // bound to kind and name; nullopt is what somebody else wrote there, and nothing reads it
     Time changed_at{};
 };
-std::string seal_context(std::string_view kind, std::string_view name); // of a sealed document
+std::string seal_context(std::string_view kind, std::string_view name); // of a document
+Document sealed_document(const SealKeys& keys, std::string_view kind, std::string_view name, ByteView content);
+/// A document's content. Throws Error{Fault::system} for one without a seal, or with one that does not open: whoever may write to the store did not
+/// get it from its owner.
+SecretBytes open_document(const SealKeys& keys, const Document& document);
 
 struct StoreCounts {
     std::uint64_t open = 0, taken = 0, trusted = 0, not_trusted = 0, troubled = 0, expired = 0, refused = 0, audit_records = 0;
@@ -115,7 +118,7 @@ public:
 
     virtual void put_document(const Document& document, const AuditEvent& event, Time now) = 0;
     virtual std::optional<Document> document(std::string_view kind, std::string_view name) = 0;
-    virtual std::vector<Document> documents(std::string_view kind) = 0; // by name, texts and boxes included
+    virtual std::vector<Document> documents(std::string_view kind) = 0; // by name, boxes included
     virtual bool remove_document(std::string_view kind, std::string_view name, const AuditEvent& event, Time now) = 0;
 
     /// Seals anew, under the current key, whatever another key sealed. Returns how many rows.

@@ -19,7 +19,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_open ON sessions (channel, expires_at) WHERE state = 'open';
 CREATE INDEX sessions_created ON sessions (created_at);
 CREATE TABLE documents (
-    kind TEXT NOT NULL, name TEXT NOT NULL, content TEXT, key_id TEXT, sealed {0}, changed_at BIGINT NOT NULL, PRIMARY KEY (kind, name));
+    kind TEXT NOT NULL, name TEXT NOT NULL, key_id TEXT, sealed {0}, changed_at BIGINT NOT NULL, PRIMARY KEY (kind, name));
 CREATE TABLE audit (seq BIGINT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE audit_head (one BIGINT PRIMARY KEY CHECK (one = 1), seq BIGINT NOT NULL, hash TEXT NOT NULL, signed_seq BIGINT NOT NULL);
 INSERT INTO audit_head VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000', 0);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """sev-owner as its users meet it: over stdin and stdout, a Unix socket and HTTPS; the hardened process; its commands."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -9,6 +10,7 @@ import pathlib
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -151,6 +153,37 @@ class Commands(Case):
         owner.command("policy", "remove", "web", status=1)
         self.assertIn("its log says why", owner.exchange(host.judgement_request(session.evidence()))["trouble"]["message"])
         self.assertIn("session.troubled", owner.command("audit", "show"))
+
+    def test_a_policy_that_somebody_else_wrote_into_the_store_is_not_judged_by(self):
+        owner = self.owner(policies={"folder": "policies", "in_store": True})
+        policy = host.policy()
+        policy["secrets"][0]["path"] = "store:disk"
+        text = self.dir / "web.json"
+        text.write_text(json.dumps(policy))
+        owner.command("secret", "add", "disk", str(host.FIXTURES / "attest/disk.key"))
+        for name in ("web", "lenient"):
+            owner.command("policy", "add", name, str(text))
+        answer, session = self.launch(owner.exchange)
+        self.expect_trusted(answer, session)
+        with contextlib.closing(sqlite3.connect(owner.folder / "owner.db")) as store:
+            for statement in (
+                "UPDATE documents SET sealed = (SELECT sealed FROM documents WHERE name = 'lenient') WHERE kind = 'policy' AND name = 'web'",
+                "UPDATE documents SET sealed = (SELECT sealed FROM documents WHERE kind = 'secret') WHERE kind = 'policy' AND name = 'web'",
+                "UPDATE documents SET sealed = x'00' WHERE kind = 'policy' AND name = 'web'",
+                "UPDATE documents SET key_id = NULL, sealed = NULL WHERE kind = 'policy' AND name = 'web'",
+            ):
+                session = host.Session(owner.exchange(host.session_request())["offer"])
+                with store:
+                    self.assertEqual(store.execute(statement).rowcount, 1)
+                for body in (host.judgement_request(session.evidence()), host.session_request()):
+                    self.assertIn("its log says why", owner.exchange(body)["trouble"]["message"], statement)
+                self.assertIn("web  CANNOT BE USED: stored policy web: ", owner.command("policy", "list", status=1))
+                owner.command("check", status=1)
+                owner.command("policy", "add", "web", str(text))
+        owner.command("key", "rotate")
+        owner.command("key", "rotate", "--retire")
+        answer, session = self.launch(owner.exchange)
+        self.expect_trusted(answer, session)
 
     def test_exchange_refuses_strangers_late_and_endless_requests(self):
         owner = self.owner()
@@ -363,6 +396,20 @@ class Serving(Case):
         self.assertNotIn("<script", got.text)
         for path in ("/policies/../../etc/passwd", "/policies/%2e%2e", "/sessions/..", "//", "/policies/web/", "/v1/sessions/%00"):
             self.assertIn(owner.get(path).status, (400, 404), path)
+
+    def test_seal_keys_rotated_while_it_serves(self):
+        owner = self.owner()
+        policy = host.policy()
+        policy["secrets"][0]["path"] = "store:disk"
+        (owner.folder / "policies/web.json").write_text(json.dumps(policy))
+        owner.command("secret", "add", "disk", str(host.FIXTURES / "attest/disk.key"))
+        owner.start()
+        session = host.Session(owner.ask(host.session_request())["offer"])
+        self.assertIn("2 rows sealed anew", owner.command("key", "rotate"))
+        self.expect_trusted(owner.ask(host.judgement_request(session.evidence())), session)
+        session = host.Session(owner.ask(host.session_request())["offer"])
+        self.assertIn("1 keys dropped", owner.command("key", "rotate", "--retire"))  # it seals with the new one already
+        self.expect_trusted(owner.ask(host.judgement_request(session.evidence())), session)
 
     def test_clients_that_ask_too_often_are_slowed_and_others_are_not(self):
         owner = self.owner(limits={"requests_per_second": 1, "burst": 3}).start()

@@ -324,18 +324,13 @@ STORE_TEST("service: secrets from the store; one that is missing releases nothin
     const auto step_two = [&] { return FixtureHost::judgement_request(host.evidence(offer_of(owner.ask(host.session_request())))); };
     CHECK(owner.trouble(step_two()) == "the guest owner's service could not work on it; its log says why");
     const std::string secret = "from the store, sixteen and more";
-    owner.store->put_document({.kind = "secret",
-                               .name = "disk",
-                               .text = {},
-                               .sealed = owner.seal_keys->seal(owner::seal_context("secret", "disk"), as_bytes(secret)),
-                               .changed_at = {}},
+    owner.store->put_document(owner::sealed_document(*owner.seal_keys, "secret", "disk", as_bytes(secret)),
                               {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}},
                               june);
     CHECK(judgement_of(owner.ask(step_two())).packets.size() == 1);
     // sealed for another name: does not open
     owner.store->put_document({.kind = "secret",
                                .name = "disk",
-                               .text = {},
                                .sealed = owner.seal_keys->seal(owner::seal_context("secret", "other"), as_bytes(secret)),
                                .changed_at = {}},
                               {.event = "secret.stored", .channel = {}, .session = {}, .launch = {}, .policy = {}, .request = {}, .detail = {}},

@@ -224,20 +224,22 @@ STORE_TEST("store: documents, and sealing anew under another key") {
     const SecretBytes keys_before = seal.open(made.seal_context(), made.keys);
     REQUIRE(store->open_session(made, {}, event("opened"), june) == OpenOutcome::opened);
     const Bytes secret{1, 2, 3, 0, 255};
-    store->put_document({.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), secret), .changed_at = {}},
-                        event("stored"), june);
-    store->put_document({.kind = "policy", .name = "web", .text = "{}", .sealed = std::nullopt, .changed_at = {}}, event("stored"), june);
-    store->put_document({.kind = "policy", .name = "web", .text = R"({"a":1})", .sealed = std::nullopt, .changed_at = {}}, event("stored"),
-                        june + 1s);
-    CHECK(store->document("policy", "web")->text == R"({"a":1})");
+    store->put_document(sealed_document(seal, "secret", "disk", secret), event("stored"), june);
+    store->put_document(sealed_document(seal, "policy", "web", as_bytes("{}")), event("stored"), june);
+    store->put_document(sealed_document(seal, "policy", "web", as_bytes(R"({"a":1})")), event("stored"), june + 1s);
+    const auto policy = [&] { return std::string{as_text(open_document(seal, *store->document("policy", "web")).reveal())}; };
+    CHECK(policy() == R"({"a":1})");
     CHECK(store->document("policy", "web")->changed_at == june + 1s);
     CHECK_FALSE(store->document("policy", "disk"));
+    CHECK_THROWS_WITH_AS(store->put_document({.kind = "policy", .name = "web", .sealed = std::nullopt, .changed_at = {}}, event("stored"), june),
+                         doctest::Contains("sealed before it is stored"), Error);
     seal.rotate();
-    CHECK(store->reseal(seal, event("rotated"), june) == 2);
+    CHECK(store->reseal(seal, event("rotated"), june) == 3);
     CHECK(store->reseal(seal, event("rotated"), june) == 0);
     CHECK(store->seal_keys_in_use() == std::vector{seal.current()});
     seal.retire();
     CHECK_FALSE(seal.has(first));
+    CHECK(policy() == R"({"a":1})");
     const auto document = store->document("secret", "disk");
     CHECK(std::ranges::equal(seal.open(seal_context("secret", "disk"), *document->sealed).reveal(), secret));
     const auto taken = store->take_session(made.facts.id, "uid:0", "vault", event("taken"), june);
@@ -293,9 +295,7 @@ TEST_CASE("store: no key lies in the SQLite file in the clear") {
     const std::string marker = "a secret of thirty-two bytes, yes";
     made.keys = seal.seal(made.seal_context(), as_bytes(marker).first(32));
     store->open_session(made, {}, event("opened"), june);
-    store->put_document(
-        {.kind = "secret", .name = "disk", .text = {}, .sealed = seal.seal(seal_context("secret", "disk"), as_bytes(marker)), .changed_at = {}},
-        event("stored"), june);
+    store->put_document(sealed_document(seal, "secret", "disk", as_bytes(marker)), event("stored"), june);
     for (const char* suffix : {"", "-wal"}) {
         const Path file = place.file().string() + suffix;
         if (!std::filesystem::exists(file)) continue;
@@ -310,4 +310,41 @@ TEST_CASE("store: a PostgreSQL connection with a password is refused, and says w
     CHECK_THROWS_WITH_AS(open_postgresql_store("host=/nowhere password=x", "xen_sev", {}), doctest::Contains("has a password"), Error);
     CHECK_THROWS_WITH_AS(open_postgresql_store("host=/nowhere", "xen sev", {}), doctest::Contains("want 1 to 48 of a-z 0-9 _"), Error);
     CHECK_THROWS_AS(open_postgresql_store("host=/nowhere/at/all connect_timeout=2", "xen_sev", {}), Error);
+}
+
+TEST_CASE("store: a PostgreSQL server across a network is one whose certificate is verified, or none") {
+    for (const char* given : {"host=db.example", "host=db.example sslmode=require", "host=db.example sslmode=verify-ca", "hostaddr=127.0.0.1",
+                              "host=/run/postgresql,db.example", "host=/run/postgresql hostaddr=127.0.0.1", "host=@abstract", "host=localhost"}) {
+        INFO(given);
+        CHECK_THROWS_WITH_AS(open_postgresql_store(given, "xen_sev", {}), doctest::Contains("want verify-full"), Error);
+    }
+    CHECK_THROWS_WITH_AS(open_postgresql_store("service=db", "xen_sev", {}), doctest::Contains("names a service"), Error);
+    for (const char* given : {"host=/nowhere connect_timeout=0", "host=/nowhere connect_timeout=-1", "host=/nowhere connect_timeout=61"})
+        CHECK_THROWS_WITH_AS(open_postgresql_store(given, "xen_sev", {}), doctest::Contains("want 2 to 60 s"), Error);
+}
+
+STORE_TEST("store: a document that its owner did not seal is not read, and one of another kind or name does not open") {
+    const P384Key key = P384Key::generate();
+    const SealKeys seal = SealKeys::fresh();
+    const auto store = place.open(key);
+    store->put_document(sealed_document(seal, "policy", "strict", as_bytes("strict")), event("stored"), june);
+    const auto shelf = policy_store(*store, seal, "/");
+    CHECK(shelf->text("strict") == "strict");
+    CHECK_FALSE(shelf->text("lenient"));
+    const Sealed strict = store->document("policy", "strict")->sealed.value();
+    const auto put = [&](std::string_view name, Sealed sealed) {
+        store->put_document({.kind = "policy", .name = std::string{name}, .sealed = std::move(sealed), .changed_at = {}}, event("moved"), june);
+    };
+    put("lenient", strict); // another policy's box
+    CHECK_THROWS_WITH_AS(shelf->text("lenient"), doctest::Contains("stored policy lenient: what seal key"), Error);
+    put("lenient", seal.seal(seal_context("secret", "lenient"), as_bytes("a secret's box")));
+    CHECK_THROWS_WITH_AS(shelf->text("lenient"), doctest::Contains("does not open"), Error);
+    put("lenient", SealKeys::fresh().seal(seal_context("policy", "lenient"), as_bytes("under somebody's own key")));
+    CHECK_THROWS_WITH_AS(shelf->text("lenient"), doctest::Contains("is not in the key file"), Error);
+    Sealed bent = strict;
+    bent.box.back() ^= 1;
+    put("strict", bent);
+    CHECK_THROWS_AS(shelf->text("strict"), Error);
+    CHECK_THROWS_WITH_AS(open_document(seal, {.kind = "policy", .name = "web", .sealed = std::nullopt, .changed_at = {}}),
+                         doctest::Contains("bears no seal of this owner"), Error);
 }

@@ -74,7 +74,7 @@ cli::Answer run_policy_add(const cli::Arguments& given, cli::Console& console) {
     const std::string text = read_text(given.text("FILE"), OwnerPolicy::limit_bytes);
     const auto policy = OwnerPolicy::parse(text, given.text("FILE"), instance.config().policies.folder);
     const auto references = resolve_references(policy); // a policy that cannot be used is not taken in
-    instance.store().put_document({.kind = "policy", .name = name, .text = text, .sealed = std::nullopt, .changed_at = {}},
+    instance.store().put_document(sealed_document(instance.seal_keys(), "policy", name, as_bytes(text)),
                                   operator_event("policy.stored", fmt::format("{}, SHA-256 {}", name, hex(sha256(as_bytes(text))))), now());
     console.print(fmt::format("policy {} stored; {} references\n", name, references.size()));
     return cli::Answer::yes;
@@ -106,12 +106,7 @@ cli::Answer run_secret_add(const cli::Arguments& given, cli::Console& console) {
     const std::string name = checked_policy_name(given.text("NAME"), "NAME");
     const SecretBytes bytes = read_secret(given.text("FILE"), secret_limit_bytes);
     if (bytes.size() == 0) throw Error{Fault::usage, given.text("FILE") + ": 0 bytes, want a secret"};
-    instance.store().put_document({.kind = "secret",
-                                   .name = name,
-                                   .text = {},
-                                   .sealed = instance.seal_keys().seal(seal_context("secret", name), bytes.reveal()),
-                                   .changed_at = {}},
-                                  operator_event("secret.stored", name), now());
+    instance.store().put_document(sealed_document(instance.seal_keys(), "secret", name, bytes.reveal()), operator_event("secret.stored", name), now());
     console.print(fmt::format("secret {} stored; policies name it as \"path\": \"{}{}\"\n", name, stored_secret_prefix, name));
     return cli::Answer::yes;
 }
@@ -159,8 +154,9 @@ const cli::Command policy_list_command{
 const cli::Command policy_add_command{
     .name = "policy add",
     .summary = "store a policy",
-    .text = "Reads a policy, computes its references, and puts it into the store under NAME, in place of one that is there. Open sessions under the "
-            "old one will not be judged any more. For configurations with \"in_store\".",
+    .text = "Reads a policy, computes its references, and puts it into the store under NAME, in place of one that is there, encrypted under the seal "
+            "key and bound to its name: what anybody else writes there is refused. Open sessions under the old one will not be judged any more. For "
+            "configurations with \"in_store\".",
     .example = "sev-owner policy add web web.json",
     .arguments = policy_add_arguments,
     .run = run_policy_add,

@@ -20,8 +20,8 @@ std::unique_ptr<Store> open_store(const OwnerConfig& config, const P384Key& key)
     return open_postgresql_store(postgresql.connection, postgresql.schema, std::move(options));
 }
 
-std::unique_ptr<PolicyShelf> open_shelf(const OwnerConfig& config, Store& store) {
-    return config.policies.in_store ? policy_store(store, config.policies.folder) : policy_folder(config.policies.folder);
+std::unique_ptr<PolicyShelf> open_shelf(const OwnerConfig& config, Store& store, const SealKeys& keys) {
+    return config.policies.in_store ? policy_store(store, keys, config.policies.folder) : policy_folder(config.policies.folder);
 }
 
 } // namespace
@@ -36,7 +36,7 @@ P384Key load_owner_key(const Path& path) {
 Instance::Instance(const cli::Arguments& given, std::shared_ptr<SessionTimes> times)
     : times_{std::move(times)}, config_path_{given.text_if("--config").value_or(std::string{default_config})},
       config_{OwnerConfig::load(config_path_)}, key_{load_owner_key(config_.key)},
-      seal_keys_{SealKeys::load(config_.seal_keys)}, store_{open_store(config_, key_)}, policies_{open_shelf(config_, *store_)},
+      seal_keys_{SealKeys::load(config_.seal_keys)}, store_{open_store(config_, key_)}, policies_{open_shelf(config_, *store_, seal_keys_)},
       service_{{.key = key_,
                 .policies = policies_,
                 .store = *store_,

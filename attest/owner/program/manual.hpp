@@ -29,7 +29,7 @@ version 1; the whole of it is in
 Unknown keys are refused, and nothing that lets somebody in has a default.
 .Bl -tag -width Ds
 .It Cm key , seal_keys
-The signing key, and the keys under which TEK, TIK and stored secrets are encrypted in the store.
+The signing key, and the keys under which TEK, TIK and stored secrets and policies are encrypted in the store.
 Both files must have mode 0600.
 .It Cm policies
 .Dq folder
@@ -44,6 +44,13 @@ a file; or
 .Dq postgresql :
 libpq's connection keywords, without a password, and a
 .Dq schema .
+A server that is not reached by a socket's folder
+.Pq Dq host=/run/postgresql
+needs
+.Dq sslmode=verify-full .
+A connection is waited for 5 seconds
+.Pq Dq connect_timeout
+and an answer 12.
 .It Cm listen
 Unix sockets
 .Pq Dq unix , Dq mode , Dq group
@@ -76,6 +83,22 @@ Sizes, rates and times.
 Instances that answer for one address share a PostgreSQL store and have the same signing key, seal keys and policies, with the same content of the
 reference files.
 A host may take its first step with one and its second with another.
+How their seal keys are changed, see
+.Cm key rotate .
+.Sh WHO MAY WRITE TO THE STORE
+The store is trusted to answer, and not with what it says: whoever may write to it and has no key can neither make a policy or a secret nor give one
+the name of another, and opens no session.
+They can put back what the owner once stored under the same name, and a session that was taken, with its keys, until it expires; and they can delete, and change
+what the page and the lists show of launches that are over.
+What an older policy could release, that can be released again: let policies expire
+.Pq Dq validity ,
+and after one was replaced for a reason, look at
+.Cm policy list ,
+then
+.Cm key rotate
+and
+.Cm key rotate --retire :
+nothing that was sealed before opens after that.
 .Sh AUDIT LOG
 Each record holds the SHA-256 of the one before it, and from time to time a record bears the owner's signature over the log's head.
 Nothing before a signature can be changed unseen.
