@@ -28,10 +28,29 @@ AttestationReport report_with(wire::View<AttestationReport::wire_size> bytes, co
     return report;
 }
 
+/// The certificates, chip ids and number of sockets in the answer of operation 3.
+template <std::size_t ChainAt, std::size_t ChipsAt, std::size_t SocketsAt>
+CocoCertificates certificates_at(wire::View<wire_format::certificates_size> v) {
+    const auto read = [](wire::View<certificate_bytes> bytes, std::string_view what) {
+        return within("the answer of coco operation 3", [&] { return parse_sev_certificate(bytes, what); });
+    };
+    CocoCertificates out{.certificates = {.pdh = read(wire::part<ChainAt, certificate_bytes>(v), "PDH certificate"),
+                                          .pek = read(wire::part<ChainAt + certificate_bytes, certificate_bytes>(v), "PEK certificate"),
+                                          .oca = read(wire::part<ChainAt + 2 * certificate_bytes, certificate_bytes>(v), "OCA certificate"),
+                                          .cek = read(wire::part<ChainAt + 3 * certificate_bytes, certificate_bytes>(v), "CEK certificate")},
+                         .chips = {wire::bytes<ChipsAt, sizeof(ChipId)>(v), wire::bytes<ChipsAt + sizeof(ChipId), sizeof(ChipId)>(v)}};
+    const std::uint8_t sockets = wire::u8<SocketsAt>(v);
+    if (sockets > out.chips.size())
+        throw Error{Fault::malformed,
+                    fmt::format("the answer of coco operation 3: {:02X}h cpu_number is {}, want 0 to {}", SocketsAt, sockets, out.chips.size())};
+    out.chips.resize(sockets);
+    return out;
+}
+
 } // namespace
 
 void RfcCoco::lacks(Operation operation) const {
-    throw Error{Fault::usage,
+    throw Error{Fault::system,
                 fmt::format("coco operation {} ({}): layout {} does not have it", static_cast<std::uint32_t>(operation), wire_format::name(operation),
                             name(layout())),
                 "guests of this Xen can be encrypted, and not attested: level L3"};
@@ -52,7 +71,7 @@ void RfcCoco::finish_initial_memory(std::uint16_t) { lacks(Operation::finish_ini
 AttestationReport RfcCoco::report(std::uint16_t, const Mnonce&) { lacks(Operation::attestation_report); }
 void RfcCoco::set_secrets_area(std::uint16_t, Gpa, std::uint64_t) { lacks(Operation::set_secrets_area); }
 void RfcCoco::update_secret(std::uint16_t, Gpa, const ByteArray<0x34>&, ByteView) { lacks(Operation::update_secrets); }
-CocoCertificates RfcCoco::certificates(std::uint8_t) { lacks(Operation::platform_certificates); }
+CocoCertificates RfcCoco::certificates() { lacks(Operation::platform_certificates); }
 SevCertificate RfcCoco::signing_request() { lacks(Operation::signing_request); }
 void RfcCoco::regenerate(Key) { lacks(Operation::regenerate_certificate); }
 void RfcCoco::import_certificates(const SevCertificate&, const SevCertificate&) { lacks(Operation::import_certificate); }
@@ -106,17 +125,10 @@ void VatesCoco::update_secret(std::uint16_t domain, Gpa gpa, const ByteArray<0x3
     ask(Operation::update_secrets, argument, std::span{&handle, 1});
 }
 
-CocoCertificates VatesCoco::certificates(std::uint8_t cpu) {
+CocoCertificates VatesCoco::certificates() {
     ByteArray<wire_format::certificates_size> argument{};
-    wire::put_u8<0>(wire::span(argument), cpu);
     ask(Operation::platform_certificates, argument);
-    const auto v = wire::view(argument);
-    const auto read = [](ByteView bytes, std::string_view what) { return parse_sev_certificate(bytes, what); };
-    return {.certificates = {.pdh = read(wire::part<32, certificate_bytes>(v), "PDH certificate"),
-                             .pek = read(wire::part<32 + certificate_bytes, certificate_bytes>(v), "PEK certificate"),
-                             .oca = read(wire::part<32 + 2 * certificate_bytes, certificate_bytes>(v), "OCA certificate"),
-                             .cek = read(wire::part<32 + 3 * certificate_bytes, certificate_bytes>(v), "CEK certificate")},
-            .hardware_id = wire::bytes<8368, 128>(v)};
+    return layout_ == Layout::vates_a ? certificates_at<32, 8368, 0>(wire::view(argument)) : certificates_at<160, 0, 128>(wire::view(argument));
 }
 
 SevCertificate VatesCoco::signing_request() {

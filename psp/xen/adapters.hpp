@@ -17,7 +17,7 @@ public:
     AttestationReport report(std::uint16_t domain, const Mnonce& mnonce) override;
     void set_secrets_area(std::uint16_t domain, Gpa gpa, std::uint64_t length_bytes) override;
     void update_secret(std::uint16_t domain, Gpa gpa, const ByteArray<0x34>& header, ByteView data) override;
-    CocoCertificates certificates(std::uint8_t cpu) override;
+    CocoCertificates certificates() override;
     SevCertificate signing_request() override;
     void regenerate(Key key) override;
     void import_certificates(const SevCertificate& pek, const SevCertificate& oca) override;
@@ -45,7 +45,7 @@ public:
     AttestationReport report(std::uint16_t domain, const Mnonce& mnonce) override;
     void set_secrets_area(std::uint16_t domain, Gpa gpa, std::uint64_t length_bytes) override;
     void update_secret(std::uint16_t domain, Gpa gpa, const ByteArray<0x34>& header, ByteView data) override;
-    CocoCertificates certificates(std::uint8_t cpu) override;
+    CocoCertificates certificates() override;
     SevCertificate signing_request() override;
     void regenerate(Key key) override;
     void import_certificates(const SevCertificate& pek, const SevCertificate& oca) override;

@@ -13,9 +13,9 @@
 ///
 /// This is an interface of its own beside psp::Firmware: the hypervisor itself gives LAUNCH_START, ACTIVATE, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE and
 /// LAUNCH_FINISH when a domain is made, built and unpaused, names guests by domain and memory by guest frame, and shows no guest handles, no ASIDs
-/// and no mailbox. A `Firmware` over it would have to invent most of its answers.
-/// Source: RFC series cover.1747312394.git.teddy.astie@vates.tech (2025-05-16); xcp-ng/xen 275d07e4877434d2f55fd6573cbcf96634a747f0 and
-/// e31923d996ca876f39f63f08a024446785676c61.
+/// and no mailbox. What of `Firmware` can be had without inventing answers is XenFirmware (psp/xen/xen_firmware.hpp).
+/// Source: RFC series cover.1747312394.git.teddy.astie@vates.tech (2025-05-16); xcp-ng/xen 275d07e4877434d2f55fd6573cbcf96634a747f0 (Vates A), the
+/// same header before operations 7 to 10 came (Vates B), and e31923d996ca876f39f63f08a024446785676c61 (SEV-SNP).
 namespace sev::psp::xen {
 
 /// Memory that an argument points to. The transport places `bytes` where the hypervisor reaches them, writes their address (8 bytes) at `address_at`
@@ -40,15 +40,16 @@ public:
 /// The known layouts. They are told apart by what the hypervisor answers; Vates A and B answer alike, and one must be named.
 enum class Layout {
     rfc_2025_05, // "rfc-2025-05": platform_status (24 bytes) and prepare_initial_mem only
-    vates_a,     // "vates-a": the attestation report follows its nonce at once (226 bytes)
-    vates_b,     // "vates-b": a length comes between (232 bytes)
+    vates_a,     // "vates-a": the attestation report follows its nonce at once (226 bytes); certificates come before the chip ids
+    vates_b,     // "vates-b": a length comes between (232 bytes); chip ids come before the certificates
 };
 std::string_view name(Layout layout);
 std::optional<Layout> layout_named(std::string_view name);
 
 enum class Platform : std::uint32_t { none = 0, amd_sev = 1, intel_tdx = 2, arm_rme = 3 };
 
-/// Operation 0. The last two are absent in the RFC.
+/// Operation 0. Some revisions answer it with what they knew before the PSP was initialised: then the version is 0.0.0. The last two are of Vates'
+/// branch alone.
 struct CocoStatus {
     Platform platform = Platform::none;
     bool es = false, snp = false, tio = false; // what the platform could do
@@ -56,7 +57,7 @@ struct CocoStatus {
     std::uint32_t features = 0;
     std::uint32_t version_major = 0, version_minor = 0;
     std::optional<std::uint32_t> version_build;
-    std::optional<bool> owned;
+    bool owned = false; // flags bit 31; a clear one proves nothing
 
     static constexpr std::size_t rfc_size = 24, vates_size = 28;
     static CocoStatus parse_rfc(wire::View<rfc_size> v);
@@ -64,14 +65,14 @@ struct CocoStatus {
     friend bool operator==(const CocoStatus&, const CocoStatus&) = default;
 };
 
-/// Operation 3: what PDH_CERT_EXPORT and GET_ID give, of one CPU's socket.
+/// Operation 3: what PDH_CERT_EXPORT and GET_ID give. The status in its answer is passed over: its flags come out wrong in the revisions read.
 struct CocoCertificates {
     PlatformCertificates certificates;
-    ByteArray<128> hardware_id{};
+    std::vector<ChipId> chips; // one a socket; none when the PSP's firmware is older than GET_ID (API 0.16)
 };
 
-/// The coco hypercall in one layout. Every operation throws Error{Fault::system} "coco operation N (name): errno and what it means"; one that the
-/// layout does not have throws Error{Fault::usage}.
+/// The coco hypercall in one layout. Every operation throws Error{Fault::system}: "coco operation N (name): errno and what it means", or that the
+/// layout does not have it, which is known without a call.
 class Coco {
 public:
     Coco() = default;
@@ -93,7 +94,8 @@ public:
     virtual void set_secrets_area(std::uint16_t domain, Gpa gpa, std::uint64_t length_bytes) = 0;
     /// LAUNCH_SECRET: header and ciphertext as the guest owner sealed them. Throws Error{Fault::usage} when [gpa, gpa + data) crosses a page.
     virtual void update_secret(std::uint16_t domain, Gpa gpa, const ByteArray<0x34>& header, ByteView data) = 0;
-    virtual CocoCertificates certificates(std::uint8_t cpu) = 0;
+    /// PDH_CERT_EXPORT and GET_ID. Throws Error{Fault::malformed} also when the answer has another layout than this one.
+    virtual CocoCertificates certificates() = 0;
     /// PEK_CSR.
     virtual SevCertificate signing_request() = 0;
     enum class Key : std::uint32_t { pek = 0, pdh = 1 };
@@ -116,11 +118,15 @@ struct CocoProbe {
     std::string sentence; // one line for people, whatever the answer
     std::optional<Layout> layout;
     std::optional<CocoStatus> status;
+    int error_number = 0;                  // errno of operation 0
+    Bytes status_bytes;                    // what operation 0 wrote, whatever the layout
+    std::optional<int> certificates_error; // 0 or errno of operation 3; absent: not asked, as operation 0 does not say that SEV is supported
     std::unique_ptr<Coco> coco; // when usable; refers to the calls it was probed with
 };
 
 /// probe asks which layout this is, by questions that change nothing: operation 0 into zeros and into ones, which shows how many bytes it writes;
-/// operation 2 of a domain that cannot exist, which tells the RFC from Vates' branch; the first SNP operation, whose revision is refused.
+/// operation 3, whose answer is dropped; operation 2 of a domain that cannot exist, which tells the RFC from Vates' branch; the first SNP operation,
+/// whose revision is refused.
 /// `named`: the layout that the host's administrator names; needed to tell Vates A from B, and refused when the hypervisor answers otherwise.
 CocoProbe probe(CocoCalls& calls, std::optional<Layout> named);
 

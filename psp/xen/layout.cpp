@@ -45,7 +45,7 @@ CocoStatus CocoStatus::parse_rfc(wire::View<rfc_size> v) {
             .version_major = wire::le32<16>(v),
             .version_minor = wire::le32<20>(v),
             .version_build = std::nullopt,
-            .owned = std::nullopt};
+            .owned = false};
 }
 
 CocoStatus CocoStatus::parse_vates(wire::View<vates_size> v) {

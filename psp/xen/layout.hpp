@@ -23,7 +23,8 @@ std::string_view name(Operation operation);
 inline constexpr std::size_t prepare_size = 24;       // u16 domid @0, u64 gfn @8, u64 count @16
 inline constexpr std::size_t report_a_size = 226;     // u16 domid @0, mnonce[16] @2, response[208] @18
 inline constexpr std::size_t report_b_size = 232;     // u16 domid @0, mnonce[16] @2, u32 length @20, response[208] @24
-inline constexpr std::size_t certificates_size = 8496; // u8 cpu @0, status[28] @4, PDH PEK OCA CEK @32, hardware id[128] @8368
+// A: u8 sockets @0, status[28] @4, PDH PEK OCA CEK @32, chip ids[128] @8368. B: chip ids @0, u8 sockets @128, status @132, certificates @160
+inline constexpr std::size_t certificates_size = 8496;
 inline constexpr std::size_t import_size = 2 * SevCertificate::wire_size; // PEK, OCA
 inline constexpr std::size_t finish_size = 2;         // u16 domid @0
 inline constexpr std::size_t secrets_size = 88;       // u16 domid @0, header[52] @8, handle @64, u64 length @72, u64 gpa @80

@@ -37,11 +37,11 @@ int try_operation(CocoCalls& calls, Operation operation) {
     return calls.call(static_cast<std::uint32_t>(operation), argument, {});
 }
 
-CocoProbe with(CocoProbe::Answer answer, std::string sentence) {
-    CocoProbe out;
-    out.answer = answer;
-    out.sentence = std::move(sentence);
-    return out;
+/// Whether operation 0's answer says that SEV is supported; the fields that say so lie alike in all layouts.
+bool says_supported(const Bytes& status) {
+    if (status.size() < CocoStatus::rfc_size) return false;
+    const wire::View<CocoStatus::rfc_size> v{status.data(), CocoStatus::rfc_size};
+    return wire::le32<0>(v) == static_cast<std::uint32_t>(Platform::amd_sev) && (wire::le32<8>(v) & 1U) != 0;
 }
 
 /// The layout, or why there is none.
@@ -74,33 +74,38 @@ Found layout_of(CocoCalls& calls, std::size_t status_bytes, std::optional<Layout
 CocoProbe probe(CocoCalls& calls, std::optional<Layout> named) {
     using Answer = CocoProbe::Answer;
     const Written status = written_by_status(calls);
+    CocoProbe out;
+    const auto with = [&](Answer answer, std::string sentence) {
+        out.answer = answer;
+        out.sentence = std::move(sentence);
+        return std::move(out);
+    };
+    out.error_number = status.error_number;
     if (status.error_number == ENOSYS)
         return with(Answer::absent, "this Xen has no coco hypercall (ENOSYS): guests can be measured and not encrypted, level L1");
     if (status.error_number != 0)
         return with(Answer::refused, fmt::format("the coco hypercall is refused: {}", std::strerror(status.error_number)));
+    out.status_bytes = status.bytes;
+    if (says_supported(status.bytes)) out.certificates_error = try_operation(calls, Operation::platform_certificates);
     if (try_operation(calls, Operation::snp_platform_limits) != ENOSYS)
         return with(Answer::unknown, "the coco hypercall is the revision with SEV-SNP operations, which this version does not speak");
     const Found found = layout_of(calls, status.bytes.size(), named);
     if (!found.layout) return with(Answer::unknown, found.problem);
 
-    CocoProbe out;
     out.layout = found.layout;
     out.status = *found.layout == Layout::rfc_2025_05 ? CocoStatus::parse_rfc(wire::exactly<CocoStatus::rfc_size>(status.bytes, "coco status"))
                                                       : CocoStatus::parse_vates(wire::exactly<CocoStatus::vates_size>(status.bytes, "coco status"));
     const std::string layout_text = fmt::format("coco hypercall, layout {}", name(*found.layout));
     if (out.status->platform != Platform::amd_sev || !out.status->supported) {
-        out.answer = Answer::unsupported;
-        out.sentence = fmt::format("{}: {}", layout_text,
-                                   out.status->platform != Platform::amd_sev ? "the platform is not AMD SEV"
-                                   : out.status->unsafe                      ? "SEV is there and switched off as unsafe"
-                                                                             : "SEV is not supported on this machine");
-        return out;
+        return with(Answer::unsupported, fmt::format("{}: {}", layout_text,
+                                                     out.status->platform != Platform::amd_sev ? "the platform is not AMD SEV"
+                                                     : out.status->unsafe                      ? "SEV is there and switched off as unsafe"
+                                                                                               : "SEV is not supported on this machine"));
     }
     if (*found.layout == Layout::rfc_2025_05) out.coco = std::make_unique<RfcCoco>(calls, *out.status);
     else out.coco = std::make_unique<VatesCoco>(calls, *out.status, *found.layout);
-    out.answer = Answer::usable;
-    out.sentence = fmt::format("{}: SEV{} is supported, level L{}", layout_text, out.status->es ? " with SEV-ES" : "", out.coco->level());
-    return out;
+    return with(Answer::usable,
+                fmt::format("{}: SEV{} is supported, level L{}", layout_text, out.status->es ? " with SEV-ES" : "", out.coco->level()));
 }
 
 } // namespace sev::psp::xen

@@ -1,67 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The coco hypercall's layouts, against arguments that tests/fixtures/coco/make.py packed, through a hypervisor that is a function of the test.
-#include <cerrno>
-#include <functional>
-
 #include "base/crypto.hpp"
-#include "base/json.hpp"
-#include "psp/xen/coco.hpp"
-#include "tests/support.hpp"
+#include "tests/coco/support.hpp"
 
 using namespace sev;
 using namespace sev::psp;
 using namespace sev::psp::xen;
+using namespace sev::test::coco;
 using test::fixture;
 
 namespace {
-
-Bytes answer(std::string_view key) {
-    static const json::Value all = json::parse(read_text(fixture("coco/answers.json"), 1U << 20), "answers");
-    return *try_unhex(all.at(std::string{key}).get<std::string>());
-}
-std::string text_answer(std::string_view key) {
-    static const json::Value all = json::parse(read_text(fixture("coco/answers.json"), 1U << 20), "answers");
-    return all.at(std::string{key}).get<std::string>();
-}
-
-struct Asked {
-    std::uint32_t operation;
-    Bytes argument;
-    std::vector<Bytes> pointed_to;
-};
-
-/// A hypervisor: an errno and perhaps an answer for each operation. Where an argument has a handle, its address reads 0x1122334455667788.
-class Fake final : public CocoCalls {
-public:
-    struct Reply {
-        int error_number = 0;
-        Bytes bytes; // written over the front of the argument
-    };
-    std::map<std::uint32_t, Reply> replies; // others: ENOSYS
-    std::vector<Asked> asked;
-
-    int call(std::uint32_t operation, std::span<std::uint8_t> argument, std::span<const Handle> handles) override {
-        Asked now{operation, {}, {}};
-        for (const Handle& handle : handles) {
-            for (std::size_t i = 0; i < 8; ++i) argument[handle.address_at + i] = static_cast<std::uint8_t>(0x1122334455667788 >> (8 * i));
-            now.pointed_to.emplace_back(handle.bytes.begin(), handle.bytes.end());
-        }
-        now.argument.assign(argument.begin(), argument.end());
-        asked.push_back(now);
-        const auto found = replies.find(operation);
-        if (found == replies.end()) return ENOSYS;
-        REQUIRE(found->second.bytes.size() <= argument.size());
-        std::ranges::copy(found->second.bytes, argument.begin());
-        return found->second.error_number;
-    }
-};
-
-/// What Vates' branch answers to the questions of the probe.
-void be_vates(Fake& fake) {
-    fake.replies[0] = {.error_number = 0, .bytes = answer("status_vates")};
-    fake.replies[2] = {.error_number = ENOENT, .bytes = {}};
-}
-void be_rfc(Fake& fake) { fake.replies[0] = {.error_number = 0, .bytes = answer("status_rfc")}; }
 
 std::unique_ptr<Coco> vates(Fake& fake, Layout layout) {
     be_vates(fake);
@@ -117,7 +65,7 @@ TEST_CASE("coco probe: the RFC is known by its 24 bytes and its lack of reports"
                                       .version_major = 0,
                                       .version_minor = 24,
                                       .version_build = std::nullopt,
-                                      .owned = std::nullopt});
+                                      .owned = false});
     CHECK(probe(fake, Layout::rfc_2025_05).coco);
     const CocoProbe other = probe(fake, Layout::vates_b);
     CHECK(other.answer == CocoProbe::Answer::unknown);
@@ -138,7 +86,7 @@ TEST_CASE("coco probe: Vates A and B look alike, so one must be named") {
         CHECK(found.coco->layout() == layout);
         CHECK(found.coco->level() == 5);
         CHECK(found.status->version_build == 15);
-        CHECK(found.status->owned == true);
+        CHECK(found.status->owned);
     }
 }
 
@@ -161,6 +109,30 @@ TEST_CASE("coco probe: the SNP revision, an unknown size and a mixture are refus
     Fake silent; // answers, and writes nothing
     silent.replies[0] = {.error_number = 0, .bytes = {}};
     CHECK(probe(silent, std::nullopt).answer == CocoProbe::Answer::unknown);
+}
+
+TEST_CASE("coco probe: what any layout shows is kept for who records it, and operation 3 is asked only where SEV is supported") {
+    Fake stock;
+    CHECK(probe(stock, std::nullopt).error_number == ENOSYS);
+
+    Fake fake;
+    be_vates(fake);
+    fake.replies[3] = {.error_number = 0, .bytes = answer("certificates_b_answer")};
+    const CocoProbe unnamed = probe(fake, std::nullopt);
+    CHECK(unnamed.answer == CocoProbe::Answer::unknown);
+    CHECK(unnamed.error_number == 0);
+    CHECK(unnamed.status_bytes == answer("status_vates"));
+    CHECK(unnamed.certificates_error == 0);
+    fake.replies.erase(3);
+    CHECK(probe(fake, std::nullopt).certificates_error == ENOSYS);
+
+    for (const std::size_t at : {0U, 8U}) { // another platform; supported cleared
+        Fake without;
+        be_vates(without);
+        without.replies[0].bytes[at] = 0;
+        CHECK_FALSE(probe(without, Layout::vates_a).certificates_error.has_value());
+        for (const Asked& each : without.asked) CHECK(each.operation != 3);
+    }
 }
 
 TEST_CASE("coco probe: a size is found whatever the last field holds") {
@@ -252,18 +224,36 @@ TEST_CASE("coco: attestation reports in both layouts, and their nonce is held ag
     CHECK_THROWS_WITH_AS(coco->report(7, report_nonce()), "coco attestation report: 14h length is 207, want 208", Error);
 }
 
-TEST_CASE("coco: certificates and hardware id") {
-    Fake fake;
-    const auto coco = vates(fake, Layout::vates_a);
-    fake.replies[3] = {.error_number = 0, .bytes = answer("certificates_answer")};
-    const CocoCertificates got = coco->certificates(3);
-    CHECK(hex(sha256(fake.asked.back().argument)) == text_answer("certificates_ask_sha256"));
-    const Bytes chain = read_file(fixture("psp/chain_rsa2048.bin"), 1U << 20);
-    const auto certificate = [&](std::size_t i) { return parse_sev_certificate(ByteView{chain}.subspan(i * 2084, 2084), "certificate"); };
-    CHECK(got.certificates == PlatformCertificates{certificate(0), certificate(1), certificate(2), certificate(3)});
-    for (std::size_t i = 0; i < got.hardware_id.size(); ++i) CHECK(got.hardware_id[i] == i);
-    fake.replies[3].bytes[32] ^= 0x40; // version of the PDH certificate
-    CHECK_THROWS_AS(coco->certificates(3), Error);
+TEST_CASE("coco: certificates and chip ids in both layouts, and no layout reads the other's answer") {
+    for (const auto& [layout, own, other] : {std::tuple{Layout::vates_a, 'a', 'b'}, std::tuple{Layout::vates_b, 'b', 'a'}}) {
+        Fake fake;
+        const auto coco = vates(fake, layout);
+        fake.replies[3] = {.error_number = 0, .bytes = answer(fmt::format("certificates_{}_answer", own))};
+        const CocoCertificates got = coco->certificates();
+        REQUIRE(fake.asked.size() == 1);
+        CHECK(fake.asked.back().operation == 3);
+        CHECK(hex(sha256(fake.asked.back().argument)) == text_answer("certificates_ask_sha256"));
+        const auto certificate = [](std::size_t i) { return certificate_of("chain_rsa2048", i); };
+        CHECK(got.certificates == PlatformCertificates{certificate(0), certificate(1), certificate(2), certificate(3)});
+        REQUIRE(got.chips.size() == 2);
+        for (std::size_t i = 0; i < 128; ++i) CHECK(got.chips[i / 64][i % 64] == i);
+
+        const std::size_t sockets_at = layout == Layout::vates_a ? 0 : 128, chain_at = layout == Layout::vates_a ? 32 : 160;
+        fake.replies[3].bytes[sockets_at] = 1;
+        CHECK(coco->certificates().chips == std::vector<ChipId>{got.chips[0]});
+        fake.replies[3].bytes[sockets_at] = 0; // a PSP without GET_ID
+        CHECK(coco->certificates().chips.empty());
+        fake.replies[3].bytes[sockets_at] = 3;
+        CHECK_THROWS_WITH_AS(coco->certificates(),
+                             fmt::format("the answer of coco operation 3: {:02X}h cpu_number is 3, want 0 to 2", sockets_at).c_str(), Error);
+        fake.replies[3].bytes[sockets_at] = 2;
+        fake.replies[3].bytes[chain_at] ^= 0x40; // version of the PDH certificate
+        CHECK_THROWS_AS(coco->certificates(), Error);
+        fake.replies[3].bytes = answer(fmt::format("certificates_{}_answer", other));
+        CHECK_THROWS_AS(coco->certificates(), Error);
+        fake.replies[3].bytes.clear(); // "success", and nothing written
+        CHECK_THROWS_AS(coco->certificates(), Error);
+    }
 }
 
 TEST_CASE("coco: each errno says what it means; what a layout lacks is refused without a call") {
@@ -283,7 +273,7 @@ TEST_CASE("coco: each errno says what it means; what a layout lacks is refused w
     };
     lacking([&] { found.coco->report(7, Mnonce{}); });
     lacking([&] { found.coco->finish_initial_memory(7); });
-    lacking([&] { found.coco->certificates(0); });
+    lacking([&] { found.coco->certificates(); });
     lacking([&] { found.coco->signing_request(); });
     lacking([&] { found.coco->regenerate(Coco::Key::pek); });
     lacking([&] { found.coco->set_secrets_area(7, Gpa{}, 4096); });
@@ -309,14 +299,13 @@ TEST_CASE("coco layouts have names") {
     CHECK_FALSE(layout_named("snp"));
 }
 
-TEST_CASE("libxencall: without Xen, one line says what is missing") {
-    if (std::filesystem::exists("/dev/xen/hypercall") || std::filesystem::exists("/dev/xen/privcmd")) {
-        MESSAGE("SKIPPED: this is a Xen host");
-        return;
-    }
+TEST_CASE("libxencall: without Xen, one line says what is missing; with it, the probe has its sentence") {
     try {
-        open_xencall();
-        FAIL("no refusal");
+        const auto calls = open_xencall();
+        REQUIRE(std::filesystem::exists("/dev/xen"));
+        const CocoProbe found = probe(*calls, std::nullopt);
+        CHECK_FALSE(found.sentence.empty());
+        CHECK(found.sentence.find('\n') == std::string::npos);
     } catch (const Error& error) {
         const std::string text = error.what();
         CHECK((text.starts_with("libxencall.so.1 cannot be loaded") || text.starts_with("/dev/xen/hypercall: ")));
