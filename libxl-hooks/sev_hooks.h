@@ -28,7 +28,7 @@ extern "C" {
 #define SEV_NOT_TRUSTED   1  /* no: destroyed                   */
 #define SEV_ERROR_USAGE  -1  /* the request is not one          */
 #define SEV_ERROR_DAEMON -2  /* sevd does not answer, or not so */
-#define SEV_ERROR_TIME   -3  /* not decided in time; cancelled  */
+#define SEV_ERROR_TIME   -3  /* not decided in time; called off */
 #define SEV_ERROR_MEMORY -4
 
 typedef struct sev_request {
@@ -37,8 +37,12 @@ typedef struct sev_request {
     char *owner;      /* as sevd's configuration names it      */
     char *policy;     /* one of that owner's                   */
     char *xl_cfg;     /* absolute path: sevd creates the domain */
+    char *uuid;       /* of domid, whose number may have become
+                       * another's; NULL: whoever has it       */
     uint32_t domid;   /* or this paused one; 0: xl_cfg is set  */
     uint32_t timeout_s;
+    int leave_paused; /* not 0, with domid: a trusted domain has
+                       * its secrets, and waits to be resumed  */
 } sev_request;
 
 void sev_request_init(sev_request *request);
@@ -48,6 +52,8 @@ typedef struct sev_result {
     uint64_t id;      /* of the launch, for sevctl launches    */
     uint32_t level;   /* ladder of protection: 1 on stock Xen  */
     int emulated;     /* not 0: an emulated PSP measured       */
+    int unsettled;    /* not 0: sevd could not be told to call it
+                       * off, and may let it run: destroy it   */
     char *state;      /* "running", "refused" ...; may be NULL */
     char *reason;     /* one printable line; may be NULL       */
 } sev_result;
@@ -55,7 +61,12 @@ typedef struct sev_result {
 void sev_result_init(sev_result *result);
 void sev_result_dispose(sev_result *result);
 
-/* Attests a domain and waits.  result says more in every case. */
+/*
+ * Attests a domain and waits.  A sevd that does not answer, or has
+ * no place for the question, is asked again until timeout_s.  What
+ * is not decided by then, or cannot be understood, is called off;
+ * that may take 15 s more.  result says more in every case.
+ */
 int sev_launch(const sev_request *request, sev_result *result);
 
 /* SEV_OK when sevd is there and answers; level and emulated say

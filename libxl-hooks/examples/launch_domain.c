@@ -3,7 +3,7 @@
  * Attests a paused domain, as a toolstack would between creating
  * it and letting it run.
  *
- *   launch_domain SOCKET DOMID OWNER POLICY
+ *   launch_domain SOCKET DOMID OWNER POLICY [UUID [SECONDS]]
  *
  * Exit status 0: it runs; 1: not trusted; 2: trouble.
  */
@@ -18,14 +18,18 @@ int main(int argc, char **argv)
 {
     sev_request request;
     sev_result result;
-    unsigned long domid;
+    unsigned long domid, seconds = 120;
     char *end;
     int code;
 
-    if (argc != 5)
+    if (argc < 5 || argc > 7)
         return 2;
     domid = strtoul(argv[2], &end, 10);
     if (*end != '\0' || domid == 0 || domid > 0x7FEF)
+        return 2;
+    if (argc == 7)
+        seconds = strtoul(argv[6], &end, 10);
+    if (*end != '\0' || seconds == 0 || seconds > 86400)
         return 2;
 
     sev_request_init(&request);
@@ -35,7 +39,9 @@ int main(int argc, char **argv)
     request.owner = strdup(argv[3]);
     request.policy = strdup(argv[4]);
     request.name = strdup("example");
-    request.timeout_s = 120;
+    if (argc > 5) /* a number may have become another domain's */
+        request.uuid = strdup(argv[5]);
+    request.timeout_s = (uint32_t)seconds;
 
     code = sev_check(request.socket, &result);
     if (code == SEV_OK) {
@@ -46,6 +52,8 @@ int main(int argc, char **argv)
     printf("%s: %s: %s\n", sev_code_text(code),
            result.state ? result.state : "-",
            result.reason ? result.reason : "-");
+    if (result.unsettled)
+        printf("sevd may let domain %lu run: destroy it\n", domid);
 
     sev_request_dispose(&request);
     sev_request_dispose(&request); /* again: nothing happens */
