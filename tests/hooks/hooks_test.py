@@ -215,8 +215,7 @@ class Programs(Folder):
 
     def run_it(self, program, *words, **options):
         self.calls.write_text("")
-        environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "XEN_SEV_LIBVIRT": str(self.config)}
-        done = subprocess.run([ROOT / "libxl-hooks" / program, *words], env=environment, capture_output=True, text=True, timeout=60, check=False,
+        done = subprocess.run([ROOT / "libxl-hooks" / program, *words], env={"PATH": f"{self.bin}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=False,
                               **options)
         return done.returncode, self.calls.read_text().splitlines(), done.stderr
 
@@ -235,28 +234,42 @@ class Programs(Folder):
         self.fake("sevctl", 1)
         self.assertEqual(self.run_it("xl/xl-sev", "create", "g.cfg")[0], 1)
 
-    def hook(self, *words, xml=f"<domain type='xen' id='7'><name>web</name><uuid>{UUID.upper()}</uuid></domain>"):
-        return self.run_it("libvirt/xen-sev", *words, input=xml)
+    GOOD = (f"<domain type='xen' id='7'><name>web</name><uuid>{UUID.upper()}</uuid><memory unit='KiB'>131072</memory><currentMemory unit='KiB'>131072"
+            "</currentMemory><os><type arch='x86_64' machine='xenpvh'>xenpvh</type></os><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>"
+            "<devices><interface type='bridge'/><hostdev mode='subsystem' type='usb'/></devices></domain>")
+
+    def hook(self, *words, xml=GOOD):
+        return self.run_it("libvirt/xen-sev", "--configuration", self.config, *words, input=xml)
+
+    def there(self, *lines):
+        """What xl vm-list says."""
+        self.fake("xl", 0, "\n".join(f"echo {line}" for line in ("UUID ID name", *lines)))
 
     def test_libvirt_hook_where_it_is_not_asked(self):
-        for words in (("web", "reconnect", "begin", "-"), ("web", "start", "begin", "-"), ("web", "stopped", "end", "-"),
-                      ("web", "release", "end", "-"), ("web", "migrate", "begin", "-"), (),
+        for words in (("web", "reconnect", "begin", "-"), ("web", "start", "begin", "-"), ("web", "stopped", "end", "-"), ("web", "started", "end", "-"),
+                      ("web", "release", "end", "-"), ("web", "migrate", "begin", "-"), ("web", "", "", ""),
                       ("other", "started", "begin", "-"), ("other", "prepare", "begin", "-")):
             self.assertEqual(self.hook(*words)[:2], (0, []), words)
+        self.assertEqual(self.run_it("libvirt/xen-sev", input=self.GOOD)[:2], (0, []))
         self.config.unlink()
         self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (0, []))
+        # the four words of libvirt never name a file, whatever a domain is called
+        self.config.write_text("[]")
+        self.assertEqual(self.run_it("libvirt/xen-sev", "--configuration", self.config, "started", "begin", input=self.GOOD)[:2], (0, []))
+
+    LAUNCH = f"sevctl launch --domid 7 --uuid {UUID} --leave-paused --owner vault --policy shop --name web --timeout 290"
 
     def test_libvirt_hook(self):
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[:2], (0, ["sevctl launches list --limit 1 --json"]))
-        launch = f"sevctl launch --domid 7 --uuid {UUID} --leave-paused --owner vault --policy shop --name web --timeout 290"
+        launch = self.LAUNCH
         self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (0, [launch]))
         self.fake("sevctl", 1)
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
         # sevd has destroyed it: no domain has its UUID any more, whatever has its number
-        self.fake("xl", 0, "echo UUID ID name; echo 0c2f5b8e-0000-4000-8000-000000000008 7 other")
+        self.there("0c2f5b8e-0000-4000-8000-000000000008 7 other")
         self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl vm-list"], "xen-sev: web: sevctl: error: no\n"))
         # sevd was not there, or would not have it
-        self.fake("xl", 0, f"echo UUID ID name; echo {UUID} 9 web")
+        self.there(f"{UUID} 9 web")
         self.assertEqual(self.hook("web", "started", "begin", "-"), (1, [launch, "xl vm-list", "xl destroy 9"], "xen-sev: web: sevctl: error: no\n"))
         self.fake("xl", 1)
         status, _, said = self.hook("web", "started", "begin", "-")
@@ -267,17 +280,51 @@ class Programs(Folder):
         (self.bin / "sevctl").unlink()
         self.assertEqual(self.hook("web", "prepare", "begin", "-")[0], 1)
 
-    def test_libvirt_hook_with_bad_input(self):
+    def test_libvirt_hook_destroys_whatever_it_refuses(self):
+        """By its UUID, or, where the XML names none, by its name; never another one, and never dom0."""
+        others = ("0c2f5b8e-0000-4000-8000-000000000008 7 other", "00000000-0000-0000-0000-000000000000 0 Domain-0")
         uuid = f"<uuid>{UUID}</uuid></domain>"
+        good = self.config.read_text()
         for xml in ("", "<domain", "<domain type='xen'/>", f"<domain id='0'>{uuid}", f"<domain id='-1'>{uuid}", f"<domain id='7;reboot'>{uuid}",
                     f"<!DOCTYPE d [<!ENTITY e 'x'>]><domain id='7'>{uuid}", " " * (5 << 20), "<domain id='7'/>", "<domain id='7'><uuid/></domain>",
-                    "<domain id='7'><uuid>--fail</uuid></domain>"):
+                    "<domain id='7'><uuid>--fail</uuid></domain>", "<?xml version='1.0' encoding='nonsense'?><domain/>"):
+            self.there(*others, f"{UUID} 9 web")
             status, calls, said = self.hook("web", "started", "begin", "-", xml=xml)
-            self.assertEqual((status, calls, said.count("\n")), (1, [], 1), xml[:40])
+            self.assertEqual((status, calls, said.count("\n")), (1, ["xl vm-list", "xl destroy 9"], 1), xml[:40])
+            self.there(*others)
+            self.assertEqual(self.hook("web", "started", "begin", "-", xml=xml)[:2], (1, ["xl vm-list"]), xml[:40])
+        self.there(*others, f"{UUID} 9 web")
         for text in ("[]", "{", '{"web": 1}', '{"web": {"owner": "v"}}', '{"web": {"owner": "--fail", "policy": "p"}}',
                      '{"web": {"owner": "v", "policy": "p", "more": 1}}', " " * (2 << 20)):
             self.config.write_text(text)
-            self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (1, []), text[:40])
+            self.assertEqual(self.hook("web", "started", "begin", "-")[:2], (1, ["xl vm-list", "xl destroy 9"]), text[:40])
+            self.assertEqual(self.hook("web", "prepare", "begin", "-")[:2], (1, []), text[:40])
+        self.config.unlink()
+        self.config.mkdir()
+        says = f"xen-sev: web: {self.config}: Is a directory\n"
+        self.assertEqual(self.hook("web", "started", "begin", "-"), (1, ["xl vm-list", "xl destroy 9"], says))
+        self.assertEqual(self.hook("web", "prepare", "begin", "-"), (1, [], says))
+        self.config.rmdir()
+        self.config.write_text(good)
+        self.assertEqual(self.hook("Domain-0", "started", "begin", "-")[:2], (0, []))
+        self.config.write_text(json.dumps({"Domain-0": {"owner": "v", "policy": "p"}}))
+        self.assertEqual(self.hook("Domain-0", "started", "begin", "-", xml="")[:2], (1, ["xl vm-list"]))
+
+    def test_libvirt_hook_builds_nothing_that_cannot_be_attested(self):
+        for old, new, says in (("xenpvh</type>", "linux</type>", "os type is linux, want xenpvh or hvm"),
+                               ("<os>", "<os/><was>", None), ("131072</currentMemory>", "65536</currentMemory>", "currentMemory is 65536 and memory 131072"),
+                               ("type='usb'", "type='pci'", "hostdev is passed through"), ("type='bridge'", "type='hostdev'", "interface is passed through"),
+                               ("<on_reboot>destroy<", "<on_reboot>restart<", "on_reboot is restart, want destroy"),
+                               ("<on_reboot>destroy</on_reboot>", "", "on_reboot is restart, want destroy"),
+                               ("<on_crash>destroy<", "<on_crash>coredump-restart<", "on_crash is coredump-restart, want destroy")):
+            self.assertIn(old, self.GOOD)
+            status, calls, said = self.hook("web", "prepare", "begin", "-", xml=self.GOOD.replace(old, new))
+            self.assertEqual((status, calls, said.count("\n")), (1, [], 1), said)
+            self.assertIn(says or "libvirt's XML: ", said)
+        for xml in ("", " " * (5 << 20)):
+            self.assertEqual(self.hook("web", "prepare", "begin", "-", xml=xml)[:2], (1, []))
+        for old, new in (("xenpvh</type>", "hvm</type>"), ("<on_reboot>destroy<", "<on_reboot>preserve<"), ("<on_crash>destroy</on_crash>", "")):
+            self.assertEqual(self.hook("web", "prepare", "begin", "-", xml=self.GOOD.replace(old, new))[0], 0, new)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import house  # noqa: E402
 
 NO_DEVICE = "/dev/xen/privcmd: No such file or directory"
 XEN = any(pathlib.Path(path).exists() for path in ("/dev/xen/privcmd", "/proc/xen/privcmd"))
-DOMAIN = "<domain type='xen' id='7'><name>web</name><uuid>0c2f5b8e-0000-4000-8000-000000000007</uuid></domain>"
+DOMAIN = ("<domain type='xen' id='7'><name>web</name><uuid>0c2f5b8e-0000-4000-8000-000000000007</uuid><os><type>xenpvh</type></os>"
+          "<on_reboot>destroy</on_reboot></domain>")
 
 
 @unittest.skipIf(XEN, "SKIPPED: this is a Xen host")
@@ -30,7 +31,7 @@ class WithoutXen(unittest.TestCase):
         """A program's whole complaint, hints aside: one line with all of this in it. Nothing on stdout."""
         path = f"{house.PROGRAMS}:/usr/bin:/bin"
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60, check=False,
-                              env={"PATH": path, "XEN_SEV_LIBVIRT": str(self.folder / "libvirt.json"), "HOME": str(self.folder)}, **options)
+                              env={"PATH": path, "HOME": str(self.folder)}, **options)
         said = [line for line in done.stderr.splitlines() if ": hint: " not in line]
         self.assertEqual((done.returncode, done.stdout, len(said)), (status, "", lines), done.stderr)
         for text in wanted:
@@ -85,9 +86,9 @@ class WithoutXen(unittest.TestCase):
         self.says([program, "create", self.xl_cfg, "--owner", "vault", "--socket", nobody], "nobody listens there")
 
     def test_libvirt_hook(self):
-        hook = ROOT / "libxl-hooks/libvirt/xen-sev"
-        self.says([hook, "web", "prepare", "begin", "-"], "xen-sev: web: sevd does not answer: sevctl: error: ", status=1)
-        self.says([hook, "web", "started", "begin", "-"], "xen-sev: web: sevctl: error: ", "the domain may still be there: ", status=1, input=DOMAIN)
+        hook = [ROOT / "libxl-hooks/libvirt/xen-sev", "--configuration", self.folder / "libvirt.json"]
+        self.says([*hook, "web", "prepare", "begin", "-"], "xen-sev: web: sevd does not answer: sevctl: error: ", status=1, input=DOMAIN)
+        self.says([*hook, "web", "started", "begin", "-"], "xen-sev: web: sevctl: error: ", "the domain may still be there: ", status=1, input=DOMAIN)
 
     def test_keeper(self):
         done = subprocess.run([house.program("xen-sev-keeper")], input="", capture_output=True, text=True, timeout=60, check=False)
