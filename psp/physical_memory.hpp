@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "psp/types.hpp"
 
@@ -12,7 +13,8 @@ namespace sev::psp {
 class PhysicalMemory {
 public:
     virtual ~PhysicalMemory() = default;
-    /// The `length_bytes` at `at`, writable, or an empty span when they are not all mapped in one piece. Valid until the memory is detached.
+    /// The `length_bytes` at `at`, writable, or an empty span when they are not all mapped in one piece. Valid until the memory is detached, unless
+    /// the implementation says more.
     virtual std::span<std::uint8_t> at(SystemAddress at, std::uint64_t length_bytes) = 0;
 };
 
@@ -47,13 +49,38 @@ public:
     /// Makes `memory` visible at a free address whose alignment is `align_bytes` (a power of two ≥ 4096). The caller keeps it alive until `detach`.
     SystemAddress attach(std::span<std::uint8_t> memory, std::uint64_t align_bytes = 4096);
     void detach(SystemAddress at);
-    /// Anonymous memory of this process, attached. The address space outlives the pages.
+    /// Anonymous memory of this process, attached. The address space outlives the pages. It stays mapped until the last `CommandMemory` that was at it
+    /// is gone, too.
     std::unique_ptr<Pages> allocate(std::uint64_t size_bytes, std::uint64_t align_bytes = 4096) override;
 
 private:
+    friend class CommandMemory;
+    class AnonymousPages;
+    struct Mapping;
+    struct Piece {
+        std::span<std::uint8_t> bytes;
+        std::shared_ptr<const Mapping> mapping; // null: the caller's own
+    };
+    /// An empty piece when it is not all in one.
+    Piece find(SystemAddress at, std::uint64_t length_bytes);
+    SystemAddress attach(Piece piece, std::uint64_t align_bytes);
     std::mutex mutex_;
-    std::map<std::uint64_t, std::span<std::uint8_t>> pieces_;
+    std::map<std::uint64_t, Piece> pieces_;
     std::uint64_t next_ = 0x1'0000'0000;
+};
+
+/// An address space as one command sees it: allocated pages that the command was at stay mapped until this dies, whoever detaches them meanwhile. A
+/// command that everybody has given up still reads and writes them. For one thread.
+class CommandMemory final : public PhysicalMemory {
+public:
+    explicit CommandMemory(AddressSpace& space) : space_{space} {}
+    CommandMemory(const CommandMemory&) = delete;
+    CommandMemory& operator=(const CommandMemory&) = delete;
+    std::span<std::uint8_t> at(SystemAddress at, std::uint64_t length_bytes) override;
+
+private:
+    AddressSpace& space_;
+    std::set<std::shared_ptr<const AddressSpace::Mapping>> held_;
 };
 
 } // namespace sev::psp

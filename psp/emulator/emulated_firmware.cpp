@@ -55,7 +55,8 @@ Status EmulatedFirmware::issue(CommandId id, Call& call) {
     }
     std::ranges::copy(call.buffer, scratch.bytes().begin());
 
-    const auto status = emulator_.execute(static_cast<std::uint32_t>(id), scratch.at(), memory_, deadline_);
+    CommandMemory seen{memory_}; // whoever gave the command up may let go of the guest while it is still at work
+    const auto status = emulator_.execute(static_cast<std::uint32_t>(id), scratch.at(), seen, deadline_);
     if (!status) throw Error{sev::Fault::firmware, fmt::format("the emulated PSP did not answer within {} ms", deadline_.count())};
 
     std::ranges::copy(scratch.bytes().first(call.buffer.size()), call.buffer.begin());

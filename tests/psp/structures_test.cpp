@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
+
 #include "psp/physical_memory.hpp"
 #include "psp/status.hpp"
 #include "psp/structures.hpp"
@@ -158,4 +160,27 @@ TEST_CASE("AddressSpace: two pieces are never neighbours") {
     space.attach(two);
     CHECK(space.at(at, 4097).empty());
     CHECK(space.at(at + 4096, 1).empty());
+}
+
+TEST_CASE("CommandMemory: allocated pages that a command was at stay mapped until it is over; a later command finds nothing there") {
+    AddressSpace space;
+    auto pages = space.allocate(0x10000);
+    Bytes borrowed(4096);
+    const SystemAddress at = pages->at(), other = space.attach(borrowed);
+    std::optional<CommandMemory> command{std::in_place, space};
+    const auto bytes = command->at(at + 0x1000, 0x2000);
+    REQUIRE(bytes.size() == 0x2000);
+    CHECK(command->at(other, 4096).data() == borrowed.data());
+    CHECK(command->at(at, 0x10001).empty());
+    pages.reset();
+    bytes[0] = 7; // unmapped, this would end the process
+    bytes[0x1FFF] = 8;
+    CHECK(bytes[0] == 7);
+    CHECK(command->at(at, 1).empty());
+    CHECK(CommandMemory{space}.at(at, 1).empty());
+    unsigned char resident = 0;
+    CHECK(::mincore(bytes.data(), 0x1000, &resident) == 0);
+    command.reset();
+    CHECK(::mincore(bytes.data(), 0x1000, &resident) != 0); // and not for longer
+    space.detach(other);
 }
