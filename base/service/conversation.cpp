@@ -177,7 +177,8 @@ template <class Stream>
 asio::awaitable<Response> Conversation<Stream>::handle(const Route& route, const Request& request) {
     beast::get_lowest_layer(stream_).expires_never();
     if (route.where == Where::io_thread) co_return answer(route, request, server_.log);
-    co_return co_await asio::co_spawn(server_.workers->get_executor(), answer_on_worker(route, request, server_.log), asio::use_awaitable);
+    auto& workers = route.where == Where::worker_apart ? server_.workers_apart : server_.workers;
+    co_return co_await asio::co_spawn(workers->get_executor(), answer_on_worker(route, request, server_.log), asio::use_awaitable);
 }
 
 template <class Stream>

@@ -10,8 +10,9 @@
 
 namespace sev::service {
 
-/// Where a handler runs: on the I/O thread, when it never waits; or on a worker.
-enum class Where { io_thread, worker };
+/// Where a handler runs: on the I/O thread, when it never waits; on a worker; or on a worker apart, which the others' requests, however many, never
+/// keep busy: for what few may ask.
+enum class Where { io_thread, worker, worker_apart };
 
 /// One thing that can be asked for.
 struct Route {

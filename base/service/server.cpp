@@ -63,6 +63,8 @@ void Server::reload_tls() {
 void Server::start() {
     require(!state_->thread.joinable() && !state_->draining, "a server is started once");
     state_->workers.emplace(state_->limits.workers);
+    if (std::ranges::any_of(state_->router.routes(), [](const Route& route) { return route.where == Where::worker_apart; }))
+        state_->workers_apart.emplace(state_->limits.workers_apart);
     for (auto& listener : state_->unix_listeners) asio::co_spawn(state_->io, state_->accept_unix(listener), asio::detached);
     for (auto& listener : state_->tls_listeners) asio::co_spawn(state_->io, state_->accept_tls(listener), asio::detached);
     state_->thread = std::thread{[this] {
@@ -90,6 +92,7 @@ bool Server::drain(std::chrono::milliseconds patience) {
         });
     }
     state_->workers->join(); // handlers have deadlines of their own
+    if (state_->workers_apart) state_->workers_apart->join();
     // What a handler brought back must still pass the I/O thread, so that its coroutine ends there.
     {
         std::unique_lock lock{state_->idle_mutex};

@@ -19,6 +19,7 @@ struct Limits {
     std::size_t header_bytes = 16 * 1024;   // request line and headers
     std::size_t requests_per_connection = 1000;
     std::size_t workers = 4;                // threads for handlers that may wait
+    std::size_t workers_apart = 2;          // as many more, if a route wants them
     std::chrono::milliseconds handshake_deadline{5'000}, header_deadline{5'000}, body_deadline{10'000}, write_deadline{10'000}, idle_deadline{30'000};
     std::chrono::milliseconds heartbeat{15'000}; // a comment on an event stream that has nothing to say
 };

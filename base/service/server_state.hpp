@@ -57,7 +57,7 @@ struct ServerState {
     Log& log;
     ServerCounters counters;
     boost::asio::io_context io{1};
-    std::optional<boost::asio::thread_pool> workers;
+    std::optional<boost::asio::thread_pool> workers, workers_apart;
     std::thread thread;
     std::list<UnixListener> unix_listeners;
     std::mutex tls_mutex;

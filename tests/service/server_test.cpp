@@ -69,6 +69,25 @@ struct Fixture {
                      std::this_thread::sleep_for(300ms);
                      return text_response("slow");
                  }},
+            {.method = "POST",
+             .path = "/v1/apart",
+             .body_limit_bytes = 1000,
+             .content_type = "application/json",
+             .where = Where::worker_apart,
+             .admit = {},
+             .handle = [](const Request& r) { return text_response(r.body); }},
+            {.method = "GET",
+             .path = "/v1/held",
+             .body_limit_bytes = 0,
+             .content_type = "",
+             .where = Where::worker,
+             .admit = {},
+             .handle =
+                 [this](const Request&) {
+                     ++handled;
+                     let_go.wait(false);
+                     return text_response("held");
+                 }},
             {.method = "GET",
              .path = "/v1/fails",
              .body_limit_bytes = 0,
@@ -107,6 +126,7 @@ struct Fixture {
     Log log{"test", Sink::standard_error, Priority::error};
     EventHub hub;
     std::atomic<unsigned> handled = 0;
+    std::atomic<bool> let_go = false;
     Server server;
 };
 
@@ -343,6 +363,25 @@ TEST_CASE("server: clients that say nothing keep nobody out, and those at work a
     CHECK(refused.status == 503);
     CHECK(json::parse(refused.body, "problem").at("status") == 503);
     for (const auto& client : busy) CHECK(client->answer().body == "slow");
+}
+
+TEST_CASE("server: what has workers apart is answered while the others are all busy, with more waiting for them") {
+    Limits limits = Fixture::quick();
+    limits.workers = 2;
+    Fixture fixture{limits};
+    std::vector<RawClient> waiting;
+    for (int i = 0; i < 6; ++i) {
+        waiting.push_back(fixture.client());
+        waiting.back().send(get("/v1/held"));
+    }
+    for (int i = 0; i < 200 && fixture.handled < 2; ++i) std::this_thread::sleep_for(10ms);
+    CHECK(fixture.handled == 2);
+    auto client = fixture.client();
+    CHECK(client.ask(post("/v1/apart", "{}")).status == 200);
+    CHECK(fixture.handled == 2); // nobody was let go meanwhile
+    fixture.let_go = true;
+    fixture.let_go.notify_all();
+    for (auto& each : waiting) CHECK(each.answer().status == 200);
 }
 
 TEST_CASE("server: event streams deliver live, show life, and end with the server") {
