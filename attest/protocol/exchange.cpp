@@ -15,7 +15,14 @@ constexpr std::size_t attestation_result_limit_bytes = 256 * 1024;
 
 bool name_character(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' || c == '-'; }
 
+/// A host keeps this of an answer, for every launch: no more than so much in all, however it is spread over checks.
+void hold_to_verdict_limit(const json::Value& value, const std::string& what) {
+    if (const std::size_t size = value.dump().size(); size > Verdict::limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, want at most {}", what, size, Verdict::limit_bytes)};
+}
+
 PlatformRefusal refusal_from_json(const json::Value& value, const std::string& what) {
+    hold_to_verdict_limit(value, what);
     json::Object object{value, what};
     PlatformRefusal out{.launch_name = checked_name(object.string("launch_name"), what + ": launch_name"), .checks = {}};
     const json::Value& checks = object.array("checks", check_limit);
@@ -39,6 +46,7 @@ json::Value to_json(const PlatformRefusal& refusal) {
 
 JudgementAnswer judgement_from_json(const json::Value& value, const std::string& what) {
     json::Object object{value, what};
+    hold_to_verdict_limit(object.at("verdict"), what + ": verdict");
     JudgementAnswer out{.verdict = Verdict::from_json(object.at("verdict"), what + ": verdict"), .packets = {}, .attestation_result = {}};
     const json::Value& packets = object.array("packets", JudgementAnswer::packet_limit);
     for (std::size_t i = 0; i < packets.size(); ++i)

@@ -218,6 +218,19 @@ TEST_CASE("answers: packets without trust, packets of another session, no body, 
     refused(answer.to_json(), "the verdict is not trusted");
     answer.body = PlatformRefusal{.launch_name = "vault", .checks = {{"a", true, ""}}};
     refused(answer.to_json(), "want at least one that failed");
+    // each within its own limit, and together more than a host keeps of one launch
+    PlatformRefusal many{.launch_name = "vault", .checks = {}};
+    for (int i = 0; i < 256; ++i) many.checks.push_back({fmt::format("c{}", i), false, std::string(4096, 'd')});
+    answer.body = many;
+    refused(answer.to_json(), "bytes, want at most 262144");
+    judgement.packets.clear();
+    judgement.verdict.checks.clear();
+    for (int i = 0; i < 60; ++i) judgement.verdict.checks.push_back({fmt::format("c{}", i), true, std::string(4096, 'd')});
+    answer.body = judgement;
+    CHECK_NOTHROW(open_answer(sign_jws(key, ExchangeAnswer::jws_type, answer.to_json().dump()), second, owner_of(0)));
+    for (int i = 60; i < 70; ++i) judgement.verdict.checks.push_back({fmt::format("c{}", i), true, std::string(4096, 'd')});
+    answer.body = judgement;
+    refused(answer.to_json(), "want at most 262144");
     answer.body = ExchangeTrouble{.message = "no", .retry = false};
     json::Value twice = answer.to_json();
     twice["refusal"] = {{"launch_name", "vault"}, {"checks", {{{"check", "a"}, {"passed", false}, {"detail", ""}}}}};
