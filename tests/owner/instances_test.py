@@ -222,7 +222,7 @@ class Silent(Case):
                 owner = self.owner("one" + more.strip(), store={"postgresql": f"host={folder} user=tester dbname=postgres{more}", "schema": "s"})
                 begun = time.monotonic()
                 done = subprocess.run(
-                    [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"],
+                    [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0", "--unlocked-memory"],
                     input=host.session_request(),
                     capture_output=True,
                     check=False,

@@ -100,16 +100,19 @@ class Commands(Case):
         self.assertIn(sid, owner.command("sessions", "list", "--state", "trusted"))
         self.assertEqual(owner.command("sessions", "list", "--state", "open"), "")
         log = [json.loads(line) for line in owner.command("audit", "show").splitlines()]
-        self.assertEqual([record["event"] for record in log], ["session.opened", "session.taken", "session.judged", "request.refused"])
+        self.assertEqual(
+            [record["event"] for record in log],
+            ["session.opened", "head.signed", "session.taken", "session.judged", "head.signed", "request.refused", "head.signed"],
+        )
         previous = "0" * 64
         for line, record in zip(owner.command("audit", "show").splitlines(), log):
             self.assertEqual(record["prev"], previous)
             previous = hashlib.sha256(line.encode()).hexdigest()
         head = owner.command("audit", "verify").splitlines()[-1].removeprefix("head ")
-        self.assertEqual(head, f"4:{previous}")
+        self.assertEqual(head, f"7:{previous}")
         owner.command("audit", "sign")
         self.assertTrue(json.loads(owner.command("audit", "verify", "--head", head, "--json"))["intact"])
-        self.assertFalse(json.loads(owner.command("audit", "verify", "--head", "4:" + "0" * 64, "--json", status=1))["intact"])
+        self.assertFalse(json.loads(owner.command("audit", "verify", "--head", "7:" + "0" * 64, "--json", status=1))["intact"])
 
     def test_no_secret_in_any_file_but_its_own(self):
         owner = self.owner()
@@ -124,6 +127,60 @@ class Commands(Case):
             if path.is_file() and path.name not in ("disk.key", "seal.keys", "owner.key"):
                 content = path.read_bytes()
                 self.assertEqual([needle for needle in needles if needle in content], [], path)
+
+    def test_an_owner_without_a_server_lets_sessions_expire_and_forgets_them(self):
+        owner = self.owner(limits={"session_seconds": 1, "keep_sessions": 2})
+        for _ in range(5):
+            self.assertIn("offer", owner.exchange(host.session_request()))
+        time.sleep(2.1)
+        owner.exchange(b"{}")  # whatever is asked next
+        states = [session["state"] for session in json.loads(owner.command("sessions", "list", "--json"))["sessions"]]
+        self.assertEqual(states, ["expired"] * 2)
+        with contextlib.closing(sqlite3.connect(owner.folder / "owner.db")) as store:
+            self.assertEqual(store.execute("SELECT count(*) FROM sessions WHERE sealed_keys IS NOT NULL").fetchone(), (0,))
+        self.assertEqual(json.loads(owner.command("audit", "verify", "--json"))["unsigned_records"], 0)
+
+    def waiting_exchange(self, owner, *more, drop=()):
+        """An exchange that has done all that comes before its request."""
+        process = subprocess.Popen(
+            [*drop, OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0", *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        for _ in range(400):
+            if process.poll() is not None:
+                break
+            status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":\t" in line)
+            if status["Seccomp"].strip() == "2":
+                return process, status
+            time.sleep(0.025)
+        out, problem = process.communicate(timeout=20)
+        return process, (process.returncode, out, problem.decode())
+
+    @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may lock as much memory as it likes, and become somebody who may not")
+    @unittest.skipIf(os.environ.get("SEV_SANITIZED") == "1", "SKIPPED: the sanitizers take mlockall away")
+    def test_exchange_locks_its_memory_or_refuses(self):
+        owner = self.owner()
+        process, status = self.waiting_exchange(owner)
+        self.assertGreater(int(status["VmLck"].split()[0]), 1000)
+        self.assertEqual(status["NoNewPrivs"].strip(), "1")
+        body = host.session_request()
+        self.assertIn("offer", host.answer(process.communicate(body, timeout=20)[0].decode(), body, owner.jwk))
+        self.dir.chmod(0o755)
+        for path in [owner.folder, *owner.folder.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        drop = ["prlimit", "--memlock=65536:65536", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+        _, refused = self.waiting_exchange(owner, drop=drop)
+        self.assertEqual(refused[:2], (2, b""), refused)
+        self.assertIn("locking memory: ", refused[2])
+        self.assertIn("or --unlocked-memory", refused[2])
+        process, status = self.waiting_exchange(owner, "--unlocked-memory", drop=drop)
+        self.assertEqual(int(status["VmLck"].split()[0]), 0)
+        out, problem = process.communicate(body, timeout=20)
+        self.assertIn("offer", host.answer(out.decode(), body, owner.jwk))
+        self.assertIn(b"memory is not locked, keys may reach swap: locking memory: ", problem)
 
     def test_key_rotation_keeps_open_sessions_and_secrets(self):
         owner = self.owner()
@@ -187,7 +244,7 @@ class Commands(Case):
 
     def test_exchange_refuses_strangers_late_and_endless_requests(self):
         owner = self.owner()
-        line = [OWNER, "exchange", "--config", str(owner.config), "--channel"]
+        line = [OWNER, "exchange", "--unlocked-memory", "--config", str(owner.config), "--channel"]
         for name in ("other", "", "uid:0", "dom0\n"):
             done = subprocess.run([*line, name], input=host.session_request(), capture_output=True, check=False)
             self.assertEqual((done.returncode, done.stdout), (2, b""), name)
@@ -486,7 +543,10 @@ class Faults(Case):
             path.unlink()
         (owner.folder / "owner.db").write_bytes(b"not a database at all, and long enough to be looked at as one" * 20)
         done = subprocess.run(
-            [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0"], input=host.session_request(), capture_output=True, check=False
+            [OWNER, "exchange", "--config", str(owner.config), "--channel", "dom0", "--unlocked-memory"],
+            input=host.session_request(),
+            capture_output=True,
+            check=False,
         )
         self.assertEqual((done.returncode, done.stdout), (2, b""))
         self.assertIn(b"store", done.stderr)

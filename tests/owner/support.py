@@ -113,7 +113,11 @@ class Owner:
 
     def exchange(self, body, channel="dom0"):
         done = subprocess.run(
-            [OWNER, "exchange", "--config", str(self.config), "--channel", channel], input=body, capture_output=True, check=True, timeout=60
+            [OWNER, "exchange", "--config", str(self.config), "--channel", channel, "--unlocked-memory"],
+            input=body,
+            capture_output=True,
+            check=True,
+            timeout=60,
         )
         return host.answer(done.stdout.decode(), body, self.jwk)
 

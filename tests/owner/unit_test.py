@@ -42,6 +42,8 @@ class Unit(unittest.TestCase):
         self.assertNotIn("PrivateUsers", service)  # peers' uids must be the real ones
         users = (host.ROOT / "packaging/sysusers.d/xen-sev-owner.conf").read_text()
         self.assertRegex(users, r"(?m)^u xen-sev-owner ")
+        limits = (host.ROOT / "packaging/limits.d/xen-sev-owner.conf").read_text()
+        self.assertRegex(limits, r"(?m)^xen-sev-owner - memlock unlimited$")  # for sev-owner exchange, which no unit starts
         for line in (host.ROOT / "packaging/tmpfiles.d/xen-sev-owner.conf").read_text().splitlines():
             self.assertTrue(line.startswith("#") or re.fullmatch(r"d /\S+ 0[0-7]{3} \S+ xen-sev-owner", line), line)
 

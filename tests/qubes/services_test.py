@@ -65,7 +65,7 @@ class OwnerExchange(unittest.TestCase):
 
     def test_a_vault_answers_and_a_relay_carries(self):
         (self.own / "owner.json").write_text("{}")
-        self.assertEqual(self.run_service(), (0, f"sev-owner exchange --config {self.own}/owner.json --channel dom0\nrequest", ""))
+        self.assertEqual(self.run_service(), (0, f"sev-owner exchange --config {self.own}/owner.json --channel dom0 --unlocked-memory\nrequest", ""))
         (self.own / "owner.json").unlink()
         (self.template / "relay.json").write_text("{}")
         self.assertEqual(self.run_service(), (0, f"sev-relay exchange --config {self.template}/relay.json\nrequest", ""))

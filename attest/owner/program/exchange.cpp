@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 
 #include "attest/owner/program/commands.hpp"
 #include "attest/owner/program/instance.hpp"
+#include "attest/owner/program/memory.hpp"
 #include "base/service/harden.hpp"
 
 namespace sev::attest::owner {
@@ -28,6 +30,7 @@ constexpr std::array arguments{
                   .required = true},
     cli::Argument{
         .name = "--deadline", .kind = Kind::number, .metavar = "SECONDS", .help = "How long to wait for the request, 1 to 600. Default: 30."},
+    unlocked_option,
 };
 
 /// The whole of stdin until its end, at most `limit` bytes, before the deadline.
@@ -52,10 +55,22 @@ std::string read_request(std::size_t limit, std::chrono::steady_clock::time_poin
     }
 }
 
+/// What a server does every now and then: where none runs, nobody else ends what has expired, forgets what is old and signs the log.
+void keep_house(Instance& instance, cli::Console& console) {
+    try {
+        const auto& limits = instance.config().limits;
+        instance.store().clean(now(), now() - limits.forget_after, limits.keep_sessions);
+        instance.store().sign_audit(now());
+    } catch (const Error& error) {
+        console.warn(fmt::format("the store was not cleaned, or its log not signed: {}", printable(error.what(), 500)));
+    }
+}
+
 cli::Answer run(const cli::Arguments& given, cli::Console& console) {
     const std::string channel = "stdio:" + checked_name(given.text("--channel"), "--channel");
     const auto deadline = std::chrono::seconds{given.number_if("--deadline", 1, 600).value_or(30)};
     service::no_new_privileges();
+    lock_memory(given, [&](const std::string& problem) { console.warn("memory is not locked, keys may reach swap: " + problem); });
     Instance instance{given};
     if (!instance.config().clients.may_ask(channel))
         throw Error{Fault::usage, fmt::format("channel {} is no client of this owner", printable(channel)),
@@ -64,7 +79,9 @@ cli::Answer run(const cli::Arguments& given, cli::Console& console) {
     const std::string request = read_request(exchange_request_limit_bytes, std::chrono::steady_clock::now() + deadline);
     const Answered answered = instance.service().answer(request, channel, now());
     console.print(answered.jws);
+    std::fflush(stdout); // whoever asked does not wait for what follows
     if (!answered.problem.empty()) console.note(printable(answered.problem, 500));
+    keep_house(instance, console);
     // an answer is an answer: what it says is for the one who asked
     return cli::Answer::yes;
 }
@@ -78,8 +95,9 @@ const cli::Command exchange_command{
             "and writes the signed "
             "answer (a compact JWS, docs/schemas/exchange-answer.schema.json) to stdout. Sessions, policies, secrets and the audit log are those of "
             "the configuration, so that a session made over this channel "
-            "is judged over it, by this program or by another instance.\n\n"
-            "The exit status is 0 whenever there is an answer, whatever it says.",
+            "is judged over it, by this program or by another instance. Before it ends it also does what a server does every now and then: sessions "
+            "that have expired lose their keys, old ones are forgotten, and the audit log is signed.\n\n"
+            "Locks its memory as sev-owner serve does. The exit status is 0 whenever there is an answer, whatever it says.",
     .example = "sev-owner exchange --channel dom0 < request.json > answer.jws",
     .arguments = arguments,
     .run = run,

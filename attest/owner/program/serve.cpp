@@ -14,6 +14,7 @@
 
 #include "attest/owner/program/commands.hpp"
 #include "attest/owner/program/http.hpp"
+#include "attest/owner/program/memory.hpp"
 #include "base/service/harden.hpp"
 #include "base/service/server.hpp"
 #include "base/service/systemd.hpp"
@@ -21,12 +22,11 @@
 namespace sev::attest::owner {
 namespace {
 
-using cli::Kind;
 using namespace std::chrono_literals;
 
 constexpr std::array arguments{
     config_option,
-    cli::Argument{.name = "--unlocked-memory", .kind = Kind::flag, .help = "Serve although memory cannot be locked: keys may then reach swap."},
+    unlocked_option,
 };
 
 constexpr std::chrono::milliseconds tick = 500ms, drain_patience = 10s, housekeeping_every = 10s, sign_every = 300s, answer_deadline = 5s;
@@ -187,12 +187,7 @@ void harden(const cli::Arguments& given, service::Log& log) {
     mallopt(M_ARENA_MAX, 2);
     service::no_core_dumps();
     service::no_new_privileges();
-    try {
-        service::lock_all_memory();
-    } catch (const Error& error) {
-        if (!given.has("--unlocked-memory")) throw;
-        log.warning("memory is not locked, keys may reach swap", {{"problem", error.what()}});
-    }
+    lock_memory(given, [&](const std::string& problem) { log.warning("memory is not locked, keys may reach swap", {{"problem", problem}}); });
 }
 
 cli::Answer run(const cli::Arguments& given, cli::Console&) {
