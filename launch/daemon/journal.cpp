@@ -36,6 +36,9 @@ constexpr const char* bundles_schema =
     "STRICT;";
 constexpr std::string_view columns =
     "id, name, owner, policy, evidence, guest, identity, state, reason, created, updated, es, asid, handle, session, verdict, steps, level, emulated";
+/// The same, without what makes a launch large.
+constexpr std::string_view brief_columns =
+    "id, name, owner, policy, evidence, guest, identity, state, reason, created, updated, es, asid, handle, session, NULL, '[]', level, emulated";
 
 } // namespace
 
@@ -294,9 +297,9 @@ std::optional<Journal::Kept> Journal::bundle(std::uint64_t launch) const {
                 .measured = attest::parse_time(select.text(0), "journal: measured")};
 }
 
-std::vector<Record> Journal::all() const {
+std::vector<Record> Journal::unended() const {
     const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches ORDER BY id", columns)};
+    Statement select{database_->handle, fmt::format("SELECT {} FROM launches WHERE ended = 0 ORDER BY id", columns)};
     std::vector<Record> out;
     while (select.step()) out.push_back(record_from(select));
     return out;
@@ -312,7 +315,7 @@ std::optional<Record> Journal::find(std::uint64_t id) const {
 
 std::vector<Record> Journal::newest(std::size_t limit, const std::optional<std::string>& name) const {
     const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", columns, name ? "WHERE name = ?" : "")};
+    Statement select{database_->handle, fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", brief_columns, name ? "WHERE name = ?" : "")};
     if (name) select.bind(std::string_view{*name});
     select.bind(static_cast<std::int64_t>(limit));
     std::vector<Record> out;

@@ -33,10 +33,12 @@ public:
     void save(const Record& record);
     /// Marks a session as used by this launch. False when it was used before, by any launch ever.
     bool use_session(const attest::SessionId& session, std::uint64_t launch);
-    /// All launches, oldest first. Throws Error{Fault::malformed} for a row that is not as `save` writes it.
-    std::vector<Record> all() const;
+    /// Throws Error{Fault::malformed} for a row that is not as `save` writes it, as the next two do.
     std::optional<Record> find(std::uint64_t id) const;
-    /// At most `limit` launches, the newest first; of this name alone, if one is given.
+    /// Those that have not ended, oldest first.
+    std::vector<Record> unended() const;
+    /// At most `limit` launches, the newest first; of this name alone, if one is given. Without steps and verdicts, which are by far the most of a
+    /// launch.
     std::vector<Record> newest(std::size_t limit, const std::optional<std::string>& name) const;
 
     /// Keeps what a launch's owner saw, with the time of the measurement; one a launch, the last.

@@ -185,7 +185,11 @@ std::vector<Record> Launches::list(std::size_t limit, const std::optional<std::s
     std::vector<Record> out = parts_.journal.newest(limit, name);
     const std::scoped_lock lock{mutex_};
     for (Record& record : out)
-        if (const auto live = live_.find(record.id); live != live_.end()) record = live->second->copy();
+        if (const auto live = live_.find(record.id); live != live_.end()) {
+            record = live->second->copy();
+            record.steps.clear();
+            record.verdict.reset();
+        }
     return out;
 }
 

@@ -49,7 +49,7 @@ public:
     /// Admits a launch and starts it: the answer comes before the guest is taken hold of. Throws what GuestSource::plan throws, and what taking an
     /// ASID throws.
     std::variant<Record, Refusal> create(const LaunchRequest& request);
-    /// Newest first, at most `limit`; of this name alone, if one is given.
+    /// Newest first, at most `limit`; of this name alone, if one is given. Without steps and verdicts: `find` has them.
     std::vector<Record> list(std::size_t limit, const std::optional<std::string>& name = std::nullopt) const;
     std::optional<Record> find(std::uint64_t id) const;
     /// What the launch's owner saw, to be signed: 404 when there is no such launch, 409 when nothing is kept of it. `collector` signs.

@@ -28,9 +28,7 @@ void take_apart(psp::Firmware& firmware, psp::GuestHandle handle) {
 void Launches::recover() {
     for (const auto& stuck : parts_.journal.stuck())
         if (stuck.asid != psp::Asid{}) asids_.set_aside(stuck.asid);
-    std::vector<Record> records = parts_.journal.all();
-    std::erase_if(records, [](const Record& record) { return has_ended(record.state); });
-    for (Record& record : records) {
+    for (Record& record : parts_.journal.unended()) {
         try {
             recover_one(record);
         } catch (const Error& error) {

@@ -81,6 +81,7 @@ TEST_CASE("launches are listed newest first, and by name, as they are at this mo
     CHECK(ids(1000, "web' OR '1'='1").empty());
     CHECK(daemon.launches.list(1, "web")[0].state == State::running);
     CHECK(daemon.launches.list(2, "web")[1].state == State::destroyed);
+    for (const Record& record : daemon.launches.list(1000, std::nullopt)) CHECK((record.steps.empty() && !record.verdict));
 }
 
 TEST_CASE("a guest that whoever asked resumes: its launch runs, and says that it was left paused") {
