@@ -32,10 +32,10 @@ struct GuestSlot {
 ///   descriptor, parts, vmsas, locate (any number of times) → LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE → the owner is asked, which may
 ///   take minutes → recheck → slot, locate → LAUNCH_SECRET, LAUNCH_FINISH → recheck again → run. After `run` only `alive`, read_as_host and `destroy`
 ///   are called.
-/// `destroy` may come at any time after construction, from the same thread, or from another once the launch's thread has ended. Destructors do not
-/// destroy the guest: a daemon that stops leaves running guests alone. Memory that `locate` names stays visible to the PSP, at the same addresses,
-/// until the object dies. Every call may throw Error{Fault::system} when the guest is gone or not what it was; the launch is then given up and
-/// `destroy` called.
+/// `destroy` may come at any time after construction, from the same thread, or from another once the launch's thread has ended; no two calls are
+/// under way at once. Destructors do not destroy the guest: a daemon that stops leaves running guests alone. Memory that `locate` names stays visible
+/// to the PSP, at the same addresses, until the object dies. Every call may throw Error{Fault::system} when the guest is gone or not what it was; the
+/// launch is then given up and `destroy` called.
 class Guest : public GuestMemory {
 public:
     /// In the order in which they are loaded and measured; canonical for the guest's kind. Not empty.
@@ -56,7 +56,7 @@ public:
     virtual bool is_left_paused() const noexcept { return false; }
     /// Ends it for good, running or not; idempotent. Throws only when it may still be there.
     virtual void destroy() = 0;
-    /// Whether a guest that was let run is still there.
+    /// Whether a guest that was let run is still there. Throws when nobody can tell, which is no reason to end it.
     virtual bool alive() = 0;
 };
 
@@ -84,8 +84,11 @@ public:
     virtual std::unique_ptr<Guest> open(const json::Value& guest, const json::Value& identity) = 0;
     /// A guest that was let run by an earlier run of this program, by its journaled identity; nullptr when it is gone.
     virtual std::unique_ptr<Guest> adopt(const json::Value& identity) = 0;
-    /// Ends a guest of an earlier run that was not let run, by its journaled identity, if it is still there and still the same one. Says what it
-    /// found and did, in a few words ("domain 7 was destroyed", "nothing was left of it"). Throws when it may still be there.
+    /// Whether two identities may be of one guest: two launches of it would take it from each other.
+    virtual bool same_guest(const json::Value& one, const json::Value& other) const = 0;
+    /// Ends a guest that was not let run, of an earlier run or of an `open` that failed, by its journaled identity, if it is still there and still
+    /// the same one. Says what it found and did, in a few words ("domain 7 was destroyed", "nothing was left of it"). Throws when it may still be
+    /// there.
     virtual std::string destroy_leftover(const json::Value& identity) = 0;
 };
 

@@ -102,6 +102,7 @@ void Launches::attest_and_run(Live& live) {
 
     check_cancel();
     enter(live, State::opening, "");
+    live.opened = true;
     live.guest = live.source->open(begun.request.guest, begun.identity);
 
     check_cancel();
@@ -159,6 +160,7 @@ void Launches::attest_and_run(Live& live) {
     live.guest->recheck();
     enter(live, State::starting, "");
     live.guest->run();
+    parts_.stop_point.at("guest", "let-run");
     enter(live, State::running,
           fmt::format("attested at {}{}", attest::text(now()), live.guest->is_left_paused() ? ", and left paused for whoever asked to resume" : ""));
 }
@@ -170,14 +172,24 @@ void Launches::finish(Live& live, State state, const std::string& reason) {
         // a journal that is full stops nothing from being taken apart; a restart would find the state before, and do the same
     }
     std::string trouble;
+    const std::scoped_lock use{live.guest_use};
     try {
-        if (live.guest) live.guest->destroy();
+        if (live.guest) {
+            live.guest->destroy();
+        } else if (live.opened) {
+            // what failed to come out of the source may be there half made
+            const Record record = live.copy();
+            const std::string found = live.source->destroy_leftover(record.identity);
+            parts_.log.info("looked for what a guest that was not made left", {{"launch", std::to_string(record.id)}, {"found", found}});
+        }
     } catch (const std::exception& error) {
         // A guest that may be there keeps its context: what is below it is not taken away, and all of it is tried again.
         parts_.log.error("a guest could not be destroyed", {{"launch", std::to_string(live.copy().id)}, {"reason", error.what()}});
         const std::scoped_lock lock{live.mutex};
         live.record.state = State::ending;
         live.record.reason = printable(fmt::format("{}; the guest could not be destroyed: {}", reason, error.what()), 2048);
+        live.end = state;
+        live.end_reason = reason;
         live.guest_left = true;
         return;
     }

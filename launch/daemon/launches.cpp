@@ -15,6 +15,7 @@ std::vector<std::string> StopPoint::all() {
     for (const char* command :
          {"LAUNCH_START", "ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_UPDATE_VMSA", "LAUNCH_MEASURE", "LAUNCH_SECRET", "LAUNCH_FINISH"})
         for (const char* when : {"before", "after"}) out.push_back(fmt::format("{}:{}", when, command));
+    out.emplace_back("guest:let-run");
     return out;
 }
 
@@ -131,9 +132,14 @@ std::variant<Record, Refusal> Launches::create(const LaunchRequest& request) {
             static_cast<std::size_t>(std::ranges::count_if(live_, [](const auto& each) { return !has_ended(each.second->copy().state); }));
         if (active >= launch_limit_)
             return Refusal{503, fmt::format("{} launches are active, which is the limit", active), "end a guest, or raise limits.launches"};
-        for (const auto& [id, other] : live_)
-            if (other->copy().request.name == request.name && !has_ended(other->copy().state))
+        for (const auto& [id, each] : live_) {
+            const Record other = each->copy();
+            if (has_ended(other.state)) continue;
+            if (other.request.name == request.name)
                 return Refusal{409, fmt::format("launch {} has the name \"{}\" already", id, request.name), "end it, or choose another name"};
+            if (each->source == source && source->same_guest(other.identity, live->record.identity))
+                return Refusal{409, fmt::format("launch {} ({}) is of this guest already", id, other.request.name), "end it first"};
+        }
     }
     const auto asid = asids_.take(plan.es, parts_.psp);
     if (!asid) {

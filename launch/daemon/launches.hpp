@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <condition_variable>
+#include <future>
 #include <map>
 #include <thread>
 #include <variant>
@@ -59,7 +60,7 @@ public:
     /// Owners, writers and limits of a new configuration.
     void reconfigure(const Configuration& configuration);
     /// What is due now and then (each second): takes the PSP into use when it is back, frees what it would not let go of, notices guests that ended,
-    /// saves what could not be saved.
+    /// saves what could not be saved. Waits for no guest: a thread of its own looks at them, and what it saw is acted upon in a later turn.
     void maintain();
     /// No new launches; those that do not run yet are called off; running guests are left alone. False when some had not ended in time.
     bool stop(std::chrono::milliseconds patience);
@@ -94,6 +95,8 @@ private:
     void collect_stuck();
     void free_stuck();
     void sweep_unknown();
+    void look_at_guests(std::vector<std::shared_ptr<Live>> all);
+    void look_at(Live& live);
     bool take_psp_into_use();
 
     Parts parts_;
@@ -110,6 +113,7 @@ private:
     std::map<std::string, std::uint64_t> ended_;
     std::string journal_trouble_, psp_trouble_ = "the PSP is not in use yet";
     bool stopping_ = false;
+    std::future<void> looking_; // at guests; ends before all of the above
 };
 
 } // namespace sev::daemon

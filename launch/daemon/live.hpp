@@ -14,12 +14,18 @@ struct Launches::Live {
     Cancel cancel;
     launch::GuestSource* source = nullptr;
     std::unique_ptr<launch::Guest> guest;
+    bool opened = false; // the source was asked for a guest: something of it may be there though `guest` is empty
+    std::mutex guest_use; // held while a guest that runs is looked at, or is taken apart
+    std::string unseen;   // guarded by guest_use: why nobody can tell whether it is there; empty when somebody can
+    std::atomic<bool> vanished{false}; // it was looked at, and is not there any more
     std::optional<launch::Running> running;
     bool holds_asid = false; // taken from the pool and not yet given to a guest context
     std::thread thread;
     std::atomic<bool> idle{true};    // no thread is at work on it
     std::atomic<bool> unsaved{false}; // its end is not in the journal
-    std::atomic<bool> guest_left{false}; // its guest could not be destroyed: to be tried again
+    std::atomic<bool> guest_left{false}; // its guest could not be destroyed: to be tried again, for the end below
+    State end = State::destroyed;
+    std::string end_reason;
 
     Record copy() const {
         const std::scoped_lock lock{mutex};

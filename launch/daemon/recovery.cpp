@@ -157,6 +157,36 @@ void Launches::sweep_unknown() {
                     "power cycle the machine, or end what else launches guests"};
 }
 
+void Launches::look_at(Live& live) {
+    if (live.copy().state != State::running) return;
+    const std::unique_lock use{live.guest_use, std::try_to_lock};
+    if (!use || !live.guest) return; // it is being taken apart
+    std::string unseen;
+    try {
+        live.vanished = !live.guest->alive();
+    } catch (const std::exception& error) {
+        unseen = printable(error.what(), 512);
+    }
+    if (unseen.empty() != live.unseen.empty())
+        parts_.log.warning(unseen.empty() ? "a guest can be looked at again" : "nobody can tell whether a guest is there; it is left alone",
+                           {{"launch", std::to_string(live.copy().id)}, {"reason", unseen}});
+    live.unseen = std::move(unseen);
+}
+
+void Launches::look_at_guests(std::vector<std::shared_ptr<Live>> all) {
+    // one round at a time: whoever is slow to answer is not asked twice
+    if (looking_.valid() && looking_.wait_for(std::chrono::seconds{0}) != std::future_status::ready) return;
+    std::erase_if(all, [](const auto& live) { return live->copy().state != State::running; });
+    if (all.empty()) return;
+    try {
+        looking_ = std::async(std::launch::async, [this, running = std::move(all)] {
+            for (const auto& live : running) look_at(*live);
+        });
+    } catch (const std::system_error& error) {
+        parts_.log.warning("guests are looked at later", {{"reason", error.what()}}); // no thread is to be had
+    }
+}
+
 void Launches::maintain() {
     collect_stuck();
     std::vector<std::shared_ptr<Live>> all, ended;
@@ -176,12 +206,14 @@ void Launches::maintain() {
                 journal_is(error.what());
             }
         }
-        const bool vanished = record.state == State::running && live->guest && !live->guest->alive();
+        const bool vanished = record.state == State::running && live->vanished;
         if (live->guest_left || vanished) {
             const std::scoped_lock lock{mutex_};
             if (!stopping_)
-                start_thread(live,
-                             [this, vanished](Live& mine) { finish(mine, State::destroyed, vanished ? "the guest ended by itself" : "ended"); });
+                start_thread(live, [this, vanished](Live& mine) {
+                    if (vanished) finish(mine, State::destroyed, "the guest ended by itself");
+                    else finish(mine, mine.end, std::string{mine.end_reason});
+                });
         } else if (has_ended(record.state) && !live->unsaved) {
             ended.push_back(live);
         }
@@ -190,6 +222,7 @@ void Launches::maintain() {
         const std::scoped_lock lock{mutex_};
         for (const auto& live : ended) live_.erase(live->copy().id);
     }
+    look_at_guests(std::move(all));
     const bool trouble = [&] {
         const std::scoped_lock lock{mutex_};
         return !psp_trouble_.empty();

@@ -11,7 +11,8 @@ namespace sev::daemon {
 
 /// For tests of what a killed daemon leaves behind: kills this process, as kill -9 does, when it comes to a named point. Empty: never. The program
 /// takes a point only with the emulated PSP. Points: "state:NAME" (the state is journaled, nothing of it done), "before:COMMAND" and "after:COMMAND"
-/// of the launch's PSP commands; after LAUNCH_START, and before the handle is journaled.
+/// of the launch's PSP commands; after LAUNCH_START, and before the handle is journaled; "guest:let-run" (it runs, and the journal has it as
+/// starting).
 class StopPoint {
 public:
     explicit StopPoint(std::string point = {}) : point_{std::move(point)} {}

@@ -153,12 +153,9 @@ void DomainGuest::destroy() {
 }
 
 bool DomainGuest::alive() {
-    try {
-        const DomainState now = parts_.domain->state();
-        return ran_ && now.domid == state_.domid && now.uuid == state_.uuid && !now.dying && !now.shutdown;
-    } catch (const Error&) {
-        return false; // its keeper is gone with it
-    }
+    if (!ran_) return false;
+    const auto now = parts_.domain->find();
+    return now && now->domid == state_.domid && now->uuid == state_.uuid && !now->dying && !now->shutdown;
 }
 
 } // namespace sev::launch::xen

@@ -20,9 +20,10 @@ Deadline in(std::chrono::milliseconds time) { return std::chrono::steady_clock::
 
 class Keeper {
 public:
-    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter)
-        : options_{options}, starter_{starter}, child_{*starter, options.program, {}} {
-        const json::Value hello = reply(in(options_.deadline));
+    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter) : Keeper{options, starter, options.deadline} {}
+    Keeper(const KeeperOptions& options, const std::shared_ptr<Starter>& starter, std::chrono::milliseconds time)
+        : options_{options}, starter_{starter}, child_{std::in_place, *starter, options.program, std::vector<std::string>{}} {
+        const json::Value hello = answer(said(in(time)));
         if (hello.value("protocol", 0U) != protocol)
             throw Error{Fault::system, fmt::format("xen-sev-keeper: protocol is {}, want {}", hello.value("protocol", 0U), protocol),
                         "it is of another version of xen-sev than this program"};
@@ -30,16 +31,29 @@ public:
     json::Value ask(json::Value question) { return ask(std::move(question), options_.deadline); }
     json::Value ask(json::Value question, std::chrono::milliseconds time) {
         const std::scoped_lock lock{mutex_};
-        const Deadline deadline = in(time);
-        child_.write(question.dump() + "\n", deadline);
-        return reply(deadline);
+        if (!child_) throw Error{Fault::system, "xen-sev-keeper: is not asked any more: " + trouble_};
+        json::Value reply;
+        try {
+            const Deadline deadline = in(time);
+            child_->write(question.dump() + "\n", deadline);
+            reply = said(deadline);
+        } catch (const Error& error) {
+            // what it says later would be taken for the answer to another question
+            trouble_ = error.what();
+            child_.reset();
+            throw;
+        }
+        return answer(reply);
     }
-    Keeper another() const { return Keeper{options_, starter_}; }
+    std::unique_ptr<Keeper> another(std::chrono::milliseconds time) const { return std::make_unique<Keeper>(options_, starter_, time); }
+    const KeeperOptions& options() const noexcept { return options_; }
 
 private:
-    json::Value reply(Deadline deadline) {
-        const json::Value answer = json::parse(child_.line(answer_limit, deadline), "xen-sev-keeper", {.bytes = answer_limit, .depth = 16});
-        json::Object object{answer, "xen-sev-keeper"};
+    json::Value said(Deadline deadline) {
+        return json::parse(child_->line(answer_limit, deadline), "xen-sev-keeper", {.bytes = answer_limit, .depth = 16});
+    }
+    static json::Value answer(const json::Value& reply) {
+        json::Object object{reply, "xen-sev-keeper"};
         if (object.has("error")) throw Error{Fault::system, printable(object.string("error", 4096), 1024)};
         json::Value out = object.at("ok");
         object.done();
@@ -48,13 +62,32 @@ private:
     KeeperOptions options_;
     std::shared_ptr<Starter> starter_;
     std::mutex mutex_;
-    Child child_;
+    std::optional<Child> child_; // none: it failed once
+    std::string trouble_;
 };
 
 class KeptDomain final : public Domain {
 public:
-    KeptDomain(std::unique_ptr<Keeper> keeper, std::string uuid) : keeper_{std::move(keeper)}, uuid_{std::move(uuid)} {}
-    DomainState state() override { return DomainState::from_json(keeper_->ask({{"do", "state"}}), "domain state"); }
+    KeptDomain(std::unique_ptr<Keeper> keeper, const DomainState& state, bool held)
+        : keeper_{std::move(keeper)}, domid_{state.domid}, uuid_{state.uuid}, held_{held} {}
+    DomainState state() override {
+        const json::Value now = keeper_->ask({{"do", "state"}});
+        if (now.is_null()) throw Error{Fault::system, fmt::format("domain {}: is gone", domid_)};
+        return DomainState::from_json(now, "domain state");
+    }
+    std::optional<DomainState> find() override {
+        const std::chrono::milliseconds time = keeper_->options().find_deadline;
+        json::Value now;
+        try {
+            now = keeper_->ask({{"do", "state"}}, time);
+        } catch (const Error&) {
+            auto other = keeper_->another(time);
+            now = other->ask(adoption(held_), time);
+            keeper_ = std::move(other);
+        }
+        if (now.is_null()) return std::nullopt;
+        return DomainState::from_json(now, "domain state");
+    }
     std::string config() override { return keeper_->ask({{"do", "config"}}).get<std::string>(); }
     Bytes context() override { return unbase64(keeper_->ask({{"do", "context"}}).get<std::string>(), "domain context"); }
     std::optional<ModulePlace> smbios_module() override {
@@ -65,8 +98,14 @@ public:
         object.done();
         return out;
     }
-    void unpause() override { keeper_->ask({{"do", "unpause"}}); }
-    void let_go() override { keeper_->ask({{"do", "let_go"}}); }
+    void unpause() override {
+        keeper_->ask({{"do", "unpause"}});
+        held_ = false;
+    }
+    void let_go() override {
+        keeper_->ask({{"do", "let_go"}});
+        held_ = false;
+    }
     void destroy() override {
         try {
             keeper_->ask({{"do", "destroy"}});
@@ -74,13 +113,16 @@ public:
         } catch (const Error&) {
             // the keeper may be gone; another can do it
         }
-        Keeper other = keeper_->another();
-        if (!other.ask({{"do", "adopt"}, {"uuid", uuid_}, {"hold", true}}).is_null()) other.ask({{"do", "destroy"}});
+        const auto other = keeper_->another(keeper_->options().deadline);
+        if (!other->ask(adoption(true)).is_null()) other->ask({{"do", "destroy"}});
     }
 
 private:
+    json::Value adoption(bool hold) const { return {{"do", "adopt"}, {"domid", domid_}, {"uuid", uuid_}, {"hold", hold}}; }
     std::unique_ptr<Keeper> keeper_;
+    std::uint32_t domid_;
     std::string uuid_;
+    bool held_; // to be destroyed unless it is let run
 };
 
 class KeeperToolstack final : public Toolstack {
@@ -105,20 +147,21 @@ public:
     std::unique_ptr<Domain> create(const std::string& libxl_json) override {
         auto keeper = std::make_unique<Keeper>(options_, starter_);
         const auto state = DomainState::from_json(keeper->ask({{"do", "create"}, {"config", libxl_json}}, options_.create_deadline), "new domain");
-        return std::make_unique<KeptDomain>(std::move(keeper), state.uuid);
+        return std::make_unique<KeptDomain>(std::move(keeper), state, true);
     }
-    std::unique_ptr<Domain> adopt(std::uint32_t domid, bool hold) override { return adopted({{"do", "adopt"}, {"domid", domid}, {"hold", hold}}); }
-    std::unique_ptr<Domain> adopt(const std::string& uuid, bool hold) override { return adopted({{"do", "adopt"}, {"uuid", uuid}, {"hold", hold}}); }
+    std::unique_ptr<Domain> adopt(std::uint32_t domid, bool hold) override { return adopted({{"do", "adopt"}, {"domid", domid}}, hold); }
+    std::unique_ptr<Domain> adopt(const std::string& uuid, bool hold) override { return adopted({{"do", "adopt"}, {"uuid", uuid}}, hold); }
     std::unique_ptr<Domain> adopt(std::uint32_t domid, const std::string& uuid, bool hold) override {
-        return adopted({{"do", "adopt"}, {"domid", domid}, {"uuid", uuid}, {"hold", hold}});
+        return adopted({{"do", "adopt"}, {"domid", domid}, {"uuid", uuid}}, hold);
     }
 
 private:
-    std::unique_ptr<Domain> adopted(json::Value question) {
+    std::unique_ptr<Domain> adopted(json::Value question, bool hold) {
+        question["hold"] = hold;
         auto keeper = std::make_unique<Keeper>(options_, starter_);
         const json::Value answer = keeper->ask(std::move(question));
         if (answer.is_null()) return nullptr;
-        return std::make_unique<KeptDomain>(std::move(keeper), DomainState::from_json(answer, "domain").uuid);
+        return std::make_unique<KeptDomain>(std::move(keeper), DomainState::from_json(answer, "domain"), hold);
     }
     KeeperOptions options_;
     std::shared_ptr<Starter> starter_;

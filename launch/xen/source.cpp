@@ -29,12 +29,8 @@ public:
     void run() override { no("run"); }
     void destroy() override { domain_->destroy(); }
     bool alive() override {
-        try {
-            const DomainState now = domain_->state();
-            return now.uuid == state_.uuid && !now.dying && !now.shutdown;
-        } catch (const Error&) {
-            return false;
-        }
+        const auto now = domain_->find();
+        return now && now->domid == state_.domid && now->uuid == state_.uuid && !now->dying && !now->shutdown;
     }
 
 private:
@@ -44,14 +40,23 @@ private:
     DomainState state_;
 };
 
-std::string uuid_of(const json::Value& identity) {
-    json::Object object{identity, "identity of a Xen guest"};
-    std::string uuid = object.string("uuid", 64);
-    object.string_or("name", "", 4096);
-    object.string_or("configuration", "", 64);
-    object.done();
-    return uuid;
-}
+/// What a domain is told from others by: its UUID, and for one that was there before its launch the number too, since a UUID may be used again.
+struct Identity {
+    std::string uuid;
+    std::optional<std::uint32_t> domid;
+    static Identity parse(const json::Value& value) {
+        json::Object object{value, "identity of a Xen guest"};
+        Identity out{.uuid = object.string("uuid", 64), .domid = std::nullopt};
+        if (object.has("domid")) out.domid = static_cast<std::uint32_t>(object.number("domid", 0x7FEF));
+        object.string_or("name", "", 4096);
+        object.string_or("configuration", "", 64);
+        object.done();
+        return out;
+    }
+    std::unique_ptr<Domain> adopt(Toolstack& toolstack, bool hold) const {
+        return domid ? toolstack.adopt(*domid, uuid, hold) : toolstack.adopt(uuid, hold);
+    }
+};
 
 /// Whether an xl.cfg has a line for the UUID; xl makes one up otherwise, another each time.
 bool names_uuid(std::string_view text) {
@@ -109,7 +114,7 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
         wanted.check_uuid(state.uuid);
         if (!state.paused || state.has_run)
             throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
-        return {.es = false, .identity = {{"uuid", state.uuid}}};
+        return {.es = false, .identity = {{"uuid", state.uuid}, {"domid", state.domid}}};
     }
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
     const measure::XenGuestConfig read = measure::read_libxl_json(config.dump(), "configuration");
@@ -124,10 +129,10 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
 std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::Value& identity) {
     const WantedDomain wanted = WantedDomain::parse(guest);
     const measure::XenVersion version = parts_.toolstack->version();
-    const std::string uuid = uuid_of(identity);
+    const auto planned = Identity::parse(identity);
     DomainGuest::Parts made{.domain = nullptr, .prepared = nullptr, .memory = memory(), .pages = parts_.pages, .unpause = wanted.unpause};
     if (wanted.domid) {
-        made.domain = parts_.toolstack->adopt(*wanted.domid, uuid, true); // the one that was planned: its number may be another's by now
+        made.domain = parts_.toolstack->adopt(*wanted.domid, planned.uuid, true); // the one that was planned: its number may be another's by now
         if (!made.domain) throw Error{Fault::system, fmt::format("domain {}: is gone", *wanted.domid)};
         const std::string config = made.domain->config();
         made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(config, fmt::format("domain {}", *wanted.domid)), version, parts_.host);
@@ -139,7 +144,7 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::
                     fmt::format("{}: has changed since the launch was admitted",
                                 wanted.file ? printable(wanted.file->string(), 4096) : "configuration"),
                     "launch it anew"};
-    inner(config)["c_info"]["uuid"] = uuid;
+    inner(config)["c_info"]["uuid"] = planned.uuid;
     const std::string text = inner(config).dump();
     made.prepared =
         std::make_unique<Prepared>(measure::read_libxl_json(text, "configuration"), version, parts_.host); // refused before anything is created
@@ -148,18 +153,22 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::
 }
 
 std::unique_ptr<Guest> DomainSource::adopt(const json::Value& identity) {
-    auto domain = parts_.toolstack->adopt(uuid_of(identity), false);
+    auto domain = Identity::parse(identity).adopt(*parts_.toolstack, false);
     if (!domain) return nullptr;
     DomainState state = domain->state();
     return std::make_unique<RunningDomain>(std::move(domain), memory(), std::move(state));
 }
 
+bool DomainSource::same_guest(const json::Value& one, const json::Value& other) const {
+    return Identity::parse(one).uuid == Identity::parse(other).uuid;
+}
+
 std::string DomainSource::destroy_leftover(const json::Value& identity) {
-    const auto domain = parts_.toolstack->adopt(uuid_of(identity), true);
-    if (!domain) return "nothing was left of it";
-    const DomainState state = domain->state();
+    const auto domain = Identity::parse(identity).adopt(*parts_.toolstack, true);
+    const auto state = domain ? domain->find() : std::nullopt;
+    if (!state) return "nothing was left of it";
     domain->destroy();
-    return fmt::format("domain {} was destroyed", state.domid);
+    return fmt::format("domain {} was destroyed", state->domid);
 }
 
 } // namespace sev::launch::xen

@@ -26,6 +26,7 @@ public:
     Plan plan(const json::Value& guest) override;
     std::unique_ptr<Guest> open(const json::Value& guest, const json::Value& identity) override;
     std::unique_ptr<Guest> adopt(const json::Value& identity) override;
+    bool same_guest(const json::Value& one, const json::Value& other) const override;
     std::string destroy_leftover(const json::Value& identity) override;
 
 private:

@@ -40,6 +40,9 @@ public:
     Domain& operator=(const Domain&) = delete;
     virtual ~Domain() = default;
     virtual DomainState state() = 0;
+    /// As `state`, and nullopt only when the toolstack says that there is no such domain. In a few seconds: a keeper that is gone or silent is no
+    /// answer, and another is asked, which keeps the domain from then on. Throws when that one cannot tell either.
+    virtual std::optional<DomainState> find() = 0;
     /// As libxl has it on record: JSON for measure::read_libxl_json.
     virtual std::string config() = 0;
     /// Xen's saved context of the paused domain: records for vcpu_differences.
@@ -82,6 +85,7 @@ struct KeeperOptions {
     Path program;                       // xen-sev-keeper
     Path xl = "/usr/sbin/xl";
     std::chrono::milliseconds deadline = std::chrono::seconds{60}, create_deadline = std::chrono::minutes{5};
+    std::chrono::milliseconds find_deadline = std::chrono::seconds{2}; // of Domain::find, for each keeper that it asks
 };
 /// The toolstack through keepers, started by `starter`. Throws nothing; what is missing shows when it is asked: "xen-sev-keeper: libxenlight.so.4.17:
 /// cannot open …".

@@ -54,6 +54,7 @@ class Remembered final : public Domain {
 public:
     Remembered(DomainState state, Bytes context) : state_{std::move(state)}, context_{std::move(context)} {}
     DomainState state() override { return state_; }
+    std::optional<DomainState> find() override { return state_; }
     std::string config() override { return {}; }
     Bytes context() override { return context_; }
     std::optional<ModulePlace> smbios_module() override { return std::nullopt; }

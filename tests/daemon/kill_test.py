@@ -21,7 +21,7 @@ def points():
     assert "--stop-at" in text
     states = ["accepted", "opening", "session", "loading", "judging", "releasing", "starting", "running"]
     commands = ["LAUNCH_START", "ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE", "LAUNCH_SECRET", "LAUNCH_FINISH"]
-    return [f"state:{state}" for state in states] + [f"{when}:{command}" for command in commands for when in ("before", "after")]
+    return [f"state:{state}" for state in states] + [f"{when}:{command}" for command in commands for when in ("before", "after")] + ["guest:let-run"]
 
 
 class Kill(host.Host):

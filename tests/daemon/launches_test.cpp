@@ -300,6 +300,7 @@ TEST_CASE("a running guest that ends by itself, and one that the toolstack will 
     }));
     CHECK(host.status().guest_count + (has_ended(daemon.launches.find(two)->state) ? 1U : 0U) == 1); // its context stays as long as it may be there
     CHECK(daemon.maintain_until([&] { return has_ended(daemon.launches.find(two)->state); }));
+    CHECK(daemon.launches.find(two)->reason == "ended by request");
     CHECK(host.status().guest_count == 0);
     CHECK(free_asids(daemon) == 15);
 }

@@ -53,13 +53,19 @@ struct World {
     std::mutex mutex;
     std::set<std::string> created, running, destroyed;
     unsigned ran_ever = 0;
-    std::string vanish_at; // a call that finds the guest gone: "open", "descriptor", "recheck", "run", "destroy"
+    std::string vanish_at; // a call that fails: "open", "opened" (with the guest made), "descriptor", "recheck", "run", "alive"
     unsigned destroy_failures = 0;
     bool es = false;
     bool left_paused = false; // whoever asked for a launch resumes its guest
     void gone_at(const std::string& call) {
         const std::scoped_lock lock{mutex};
         if (vanish_at == call) throw Error{Fault::system, "domain is gone, at " + call};
+    }
+    /// With `mutex` held.
+    void fail_to_destroy() {
+        if (destroy_failures == 0) return;
+        --destroy_failures;
+        throw Error{Fault::system, "the toolstack does not answer"};
     }
 };
 
@@ -105,14 +111,12 @@ public:
     bool is_left_paused() const noexcept override { return world_.left_paused; }
     void destroy() override {
         const std::scoped_lock lock{world_.mutex};
-        if (world_.destroy_failures > 0) {
-            --world_.destroy_failures;
-            throw Error{Fault::system, "the toolstack does not answer"};
-        }
+        world_.fail_to_destroy();
         world_.running.erase(name_);
         world_.destroyed.insert(name_);
     }
     bool alive() override {
+        world_.gone_at("alive");
         const std::scoped_lock lock{world_.mutex};
         return world_.running.contains(name_);
     }
@@ -144,6 +148,7 @@ public:
             const std::scoped_lock lock{world_.mutex};
             world_.created.insert(name);
         }
+        world_.gone_at("opened");
         return std::make_unique<WorldGuest>(world_, name, pages_);
     }
     std::unique_ptr<launch::Guest> adopt(const json::Value& identity) override {
@@ -152,9 +157,11 @@ public:
         if (!world_.running.contains(name)) return nullptr;
         return std::make_unique<WorldGuest>(world_, name, pages_);
     }
+    bool same_guest(const json::Value& one, const json::Value& other) const override { return one == other; }
     std::string destroy_leftover(const json::Value& identity) override {
         const std::string name = identity.at("domain").get<std::string>();
         const std::scoped_lock lock{world_.mutex};
+        world_.fail_to_destroy();
         world_.running.erase(name);
         world_.destroyed.insert(name);
         return "domain " + name + " was destroyed";

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The asking end of the keeper and the starters, against programs that a test writes: shell scripts that answer anything.
+#include <thread>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -29,7 +31,8 @@ struct Scripts {
         return path;
     }
     std::unique_ptr<Toolstack> toolstack(const std::string& body, std::chrono::milliseconds deadline = std::chrono::seconds{20}) const {
-        return keeper_toolstack({.program = script("keeper", body), .xl = folder / "xl", .deadline = deadline, .create_deadline = deadline},
+        return keeper_toolstack({.program = script("keeper", body), .xl = folder / "xl", .deadline = deadline, .create_deadline = deadline,
+                                 .find_deadline = deadline},
                                 direct_starter());
     }
 };
@@ -90,6 +93,57 @@ TEST_CASE("keeper: a domain whose keeper is gone is destroyed by another") {
     const std::string asked = read_text(seen, 4096);
     CHECK(asked.find("\"uuid\":\"0c2f5b8e-0000-4000-8000-000000000007\",\"hold\":true") != std::string::npos);
     CHECK(asked.ends_with("{\"do\":\"destroy\"}\n"));
+}
+
+TEST_CASE("keeper: one that is gone, or silent, says nothing of its domain; another is asked, and keeps it") {
+    const Scripts scripts;
+    const std::string seen = (scripts.folder / "seen").string(), first = (scripts.folder / "first").string();
+    const std::string others = "while read -r q; do echo \"other $q\" >>" + seen + "; echo '" + state + "'; done\n";
+    for (const char* const end : {"exit 0", "sleep 3; echo '{\"ok\": null}'; read -r q; echo '{\"ok\": null}'; exit 0"}) {
+        CAPTURE(std::string{end});
+        std::filesystem::remove(first);
+        std::filesystem::remove(seen);
+        // the first of them makes the domain and lets it run
+        const auto toolstack = scripts.toolstack(std::string{hello} + "if [ ! -e " + first + " ]; then touch " + first + "; read -r q; echo '" +
+                                                     state + "'; read -r q; echo '{\"ok\": true}'; read -r q; " + end + "; fi\n" + others,
+                                                 std::chrono::seconds{1});
+        const auto domain = toolstack->create("{}");
+        domain->unpause();
+        const auto found = domain->find();
+        REQUIRE(found);
+        CHECK(found->domid == 7);
+        CHECK(domain->find());
+        CHECK(domain->state().domid == 7);
+        CHECK(read_text(seen, 4096) == "other {\"do\":\"adopt\",\"domid\":7,\"uuid\":\"0c2f5b8e-0000-4000-8000-000000000007\",\"hold\":false}\n"
+                                       "other {\"do\":\"state\"}\nother {\"do\":\"state\"}\n");
+    }
+}
+
+TEST_CASE("keeper: only a toolstack that says so makes a domain gone") {
+    const Scripts scripts;
+    const auto find = [&](const std::string& answer) {
+        const auto toolstack = scripts.toolstack(std::string{hello} + "read -r q; echo '" + state + "'; while read -r q; do " + answer + "; done\n");
+        const auto domain = toolstack->create("{}");
+        scripts.script("keeper", std::string{hello} + "while read -r q; do " + answer + "; done\n"); // and all others likewise
+        return domain->find();
+    };
+    CHECK_FALSE(find("echo '{\"ok\": null}'"));
+    CHECK(find(std::string{"echo '"} + state + "'"));
+    CHECK(refusal([&] { find("echo '{\"error\": \"list of domains: libxl error 0\"}'"); }) == "list of domains: libxl error 0");
+    CHECK(refusal([&] { find("exit 0"); }) == "keeper: has ended");
+    CHECK(refusal([&] { find("echo nonsense"); }).starts_with("xen-sev-keeper: "));
+}
+
+TEST_CASE("keeper: an answer that comes too late is not taken for that to the next question") {
+    const Scripts scripts;
+    const auto toolstack =
+        scripts.toolstack(std::string{hello} + "read -r q; echo '" + state +
+                              "'; read -r q; sleep 1; echo '{\"ok\": \"late\"}'; while read -r q; do echo '{\"ok\": \"next\"}'; done\n",
+                          std::chrono::milliseconds{600});
+    const auto domain = toolstack->create("{}");
+    CHECK(refusal([&] { domain->config(); }) == "keeper: no answer in time");
+    std::this_thread::sleep_for(std::chrono::milliseconds{700});
+    CHECK(refusal([&] { domain->config(); }) == "xen-sev-keeper: is not asked any more: keeper: no answer in time");
 }
 
 TEST_CASE("xl: what it prints is the configuration, and its complaint the refusal") {

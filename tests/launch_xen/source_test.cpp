@@ -76,8 +76,11 @@ TEST_CASE("Xen source: a domain that has another UUID than the request says is n
     CHECK(refusal([&] { source.plan(domain_seven({{"uuid", another_uuid}})); }) ==
           fmt::format("domain 7: is another one by now: its UUID is {}, want {}", its_uuid, another_uuid));
     CHECK_FALSE(host.domain->held);
-    CHECK(source.plan(domain_seven({{"uuid", its_uuid}})).identity == json::Value{{"uuid", its_uuid}});
-    CHECK(source.plan(domain_seven()).identity == json::Value{{"uuid", its_uuid}});
+    const json::Value identity{{"uuid", its_uuid}, {"domid", 7}};
+    CHECK(source.plan(domain_seven({{"uuid", its_uuid}})).identity == identity);
+    CHECK(source.plan(domain_seven()).identity == identity);
+    CHECK(source.same_guest(identity, {{"uuid", its_uuid}, {"name", "work"}, {"configuration", ""}}));
+    CHECK_FALSE(source.same_guest(identity, {{"uuid", another_uuid}, {"domid", 7}}));
     CHECK(refusal([&] { source.plan({{"kind", "xen"}, {"domid", 8}}); }) == "domain 8: there is none");
     host.domain->state.has_run = true;
     CHECK(refusal([&] { source.plan(domain_seven({{"unpause", false}})); }) == "domain 7: has run, want one that was created paused");
@@ -100,7 +103,35 @@ TEST_CASE("Xen source: a number that becomes another domain's after it was plann
         host.domain->state.uuid = its_uuid;
         host.domain->state.domid = 8; // the same qube, started anew
         CHECK(refusal([&] { source.open(guest, plan.identity); }) == "domain 7: is gone");
+        CHECK(source.destroy_leftover(plan.identity) == "nothing was left of it");
         CHECK_FALSE(host.domain->held);
+        CHECK(host.domain->destroyed == 0);
+    }
+}
+
+TEST_CASE("Xen source: a running domain of which nobody can tell anything is not said to be gone") {
+    FakeHost host;
+    record_configuration(host);
+    auto source = host.source();
+    const auto plan = source.plan(domain_seven());
+    const auto guest = source.open(domain_seven(), plan.identity);
+    guest->run();
+    const auto later = source.adopt(plan.identity); // by the next sevd
+    for (Guest* const one : {guest.get(), later.get()}) {
+        CHECK(one->alive());
+        host.domain->silent = true;
+        CHECK(refusal([&] { one->alive(); }) == "keeper: no answer in time");
+        host.domain->silent = false;
+        host.domain->state.dying = true;
+        CHECK_FALSE(one->alive());
+        host.domain->state.dying = false;
+        host.domain->state.domid = 8;
+        CHECK_FALSE(one->alive());
+        host.domain->state.domid = 7;
+        CHECK(one->alive());
+        host.domain->gone = true;
+        CHECK_FALSE(one->alive());
+        host.domain->gone = false;
     }
 }
 

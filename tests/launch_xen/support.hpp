@@ -70,7 +70,7 @@ struct FakeState {
     std::string config;
     std::optional<launch::xen::ModulePlace> smbios;
     int unpaused = 0, let_go = 0, destroyed = 0;
-    bool gone = false, held = false;
+    bool gone = false, held = false, silent = false;
     std::function<std::string(const Path&)> read_xl_config;
     std::function<void(const std::string& libxl_json)> create;
 };
@@ -80,6 +80,11 @@ public:
     explicit FakeDomain(std::shared_ptr<FakeState> shared) : shared_{std::move(shared)} {}
     launch::xen::DomainState state() override {
         if (shared_->gone) throw Error{Fault::system, "domain 7: is gone"};
+        return shared_->state;
+    }
+    std::optional<launch::xen::DomainState> find() override {
+        if (shared_->silent) throw Error{Fault::system, "keeper: no answer in time"};
+        if (shared_->gone) return std::nullopt;
         return shared_->state;
     }
     std::string config() override { return shared_->config; }

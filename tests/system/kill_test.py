@@ -25,6 +25,7 @@ SEED = int(os.environ.get("SEV_KILL_SEED", "20260301"))
 STATES = ["accepted", "opening", "session", "loading", "judging", "releasing", "starting", "running"]
 COMMANDS = ["LAUNCH_START", "ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE", "LAUNCH_SECRET", "LAUNCH_FINISH"]
 DAEMON_POINTS = [f"state:{state}" for state in STATES + ["ending", "refused", "destroyed"]] + [f"{when}:{command}" for command in COMMANDS for when in ("before", "after")]
+DAEMON_POINTS.append("guest:let-run")
 # what the owner and the relay are doing while sevd is in these states; killed some milliseconds into it
 ASKING = ["session", "judging"]
 RELAY = """#!/bin/sh

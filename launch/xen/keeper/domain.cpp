@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/xen/keeper/domain.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -89,9 +90,19 @@ std::uint32_t Kept::domain() const {
     return *domid_;
 }
 
-bool Kept::look(DomainInfo& info) {
-    return libxl_domain_info(context_.get(), info.get(), domain()) == 0 && text(info->uuid) == uuid_;
+bool Kept::look(std::uint32_t domid, DomainInfo& info) {
+    if (libxl_domain_info(context_.get(), info.get(), domid) == 0) return true;
+    // that libxl could not look is no answer; only a list without it says that there is none
+    int count = 0;
+    libxl_dominfo* const all = libxl_list_domain(context_.get(), &count);
+    if (!all) refuse("list of domains", 0);
+    const bool listed = std::any_of(all, all + count, [&](const libxl_dominfo& one) { return one.domid == domid; });
+    libxl_dominfo_list_free(all, count);
+    if (listed) refuse(fmt::format("domain {}: looking at it", domid), 0);
+    return false;
 }
+
+bool Kept::look(DomainInfo& info) { return look(domain(), info) && text(info->uuid) == uuid_; }
 
 json::Value Kept::answer(const json::Value& question) {
     const std::string what = question.value("do", "");
@@ -141,7 +152,7 @@ json::Value Kept::adopt(const json::Value& question) {
     if (question.contains("domid")) {
         const auto domid = question.at("domid").get<std::uint32_t>();
         DomainInfo info;
-        if (domid == 0 || libxl_domain_info(context_.get(), info.get(), domid) != 0) return nullptr;
+        if (domid == 0 || !look(domid, info)) return nullptr;
         if (question.contains("uuid") && question.at("uuid").get<std::string>() != text(info->uuid)) return nullptr;
         domid_ = domid;
         uuid_ = text(info->uuid);
@@ -169,7 +180,7 @@ json::Value Kept::adopt(const json::Value& question) {
 
 json::Value Kept::state() {
     DomainInfo info;
-    if (!look(info)) throw Error{Fault::system, fmt::format("domain {}: is gone", domain())};
+    if (!look(info)) return nullptr;
     return described(*info.get(), type_);
 }
 

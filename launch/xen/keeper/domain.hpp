@@ -34,8 +34,9 @@ private:
     void look_after();
     void events();
     std::uint32_t domain() const;
-    /// What the hypervisor says of it; false when it is gone, which it is too when another has its number.
+    /// What the hypervisor says of it; false when it is gone, which it is too when another has its number. Throws when libxl cannot tell.
     bool look(DomainInfo& info);
+    bool look(std::uint32_t domid, DomainInfo& info);
     [[noreturn]] void refuse(std::string_view what, int code);
 
     Logger logger_;
