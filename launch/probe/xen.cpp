@@ -8,6 +8,7 @@
 
 #include "launch/probe/bundle.hpp"
 #include "launch/probe/xen_module.hpp"
+#include "psp/xen/coco.hpp"
 
 namespace sev::probe {
 namespace {
@@ -35,6 +36,26 @@ Reading<T> outcome(int error, T value, std::string_view why_not_tried) {
     if (error == not_tried) return NotTried{std::string{why_not_tried}};
     if (error != 0) return failure_of(error);
     return value;
+}
+
+/// What psp/xen's probe finds. No layout is named: what is recorded lies alike in all of them.
+void ask_coco(Probe& probe) {
+    constexpr std::size_t kept_bytes = 64;
+    const NotTried not_asked{"the coco hypercall does not say that SEV is supported"};
+    probe.coco_certificates = not_asked;
+    try {
+        const auto calls = psp::xen::open_xencall();
+        psp::xen::CocoProbe found = psp::xen::probe(*calls, std::nullopt);
+        if (found.error_number != 0) {
+            probe.coco_status = Failure{found.error_number, std::move(found.sentence)};
+            return;
+        }
+        found.status_bytes.resize(kept_bytes);
+        probe.coco_status = std::move(found.status_bytes);
+        if (found.certificates_error) probe.coco_certificates = outcome(*found.certificates_error, true, not_asked.why);
+    } catch (const Error& error) {
+        probe.coco_status = Failure{0, printable(error.what(), Bundle::limit_text / 4)};
+    }
 }
 
 } // namespace
@@ -66,8 +87,12 @@ void ask_xen(Probe& probe, const std::vector<Path>& modules) {
         raw.leaves.push_back({one.leaf, one.subleaf, one.eax, one.ebx, one.ecx, one.edx});
     }
     probe.cpuid_xen_raw = outcome(result.policy_error, std::move(raw), closed);
-    probe.coco_status = outcome(result.coco_error, Bytes{std::begin(result.coco_status), std::end(result.coco_status)}, closed);
-    probe.coco_certificates = outcome(result.certificates_error, true, "the coco hypercall does not say that SEV is supported");
+    if (result.control_error != 0) {
+        probe.coco_status = NotTried{std::string{closed}};
+        probe.coco_certificates = NotTried{std::string{closed}};
+    } else {
+        ask_coco(probe);
+    }
 }
 
 } // namespace sev::probe

@@ -6,7 +6,7 @@
 /// sevctl is not.
 extern "C" {
 
-enum { xen_sev_probe_abi = 1, xen_sev_probe_leaves = 64 };
+enum { xen_sev_probe_abi = 2, xen_sev_probe_leaves = 64 };
 
 struct xen_sev_probe_leaf {
     uint32_t leaf, subleaf, eax, ebx, ecx, edx;
@@ -20,9 +20,6 @@ struct xen_sev_probe_result {
     int32_t policy_error;        // xc_cpu_policy_get_system(raw)
     uint32_t leaf_count;
     struct xen_sev_probe_leaf leaves[xen_sev_probe_leaves]; // only those that the probe bundle keeps
-    int32_t coco_error;          // coco hypercall, op 0
-    uint8_t coco_status[64];
-    int32_t certificates_error;  // coco hypercall, op 3; tried only when op 0 says that the platform is supported
     uint32_t toolstack_coco;     // libxl's headers have the coco setting
 };
 

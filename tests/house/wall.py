@@ -33,9 +33,9 @@ MAY_INCLUDE = {
     "launch/xen": ["base", "psp", "ovmf-measure", "attest/protocol", "launch"],
     "launch/xen/keeper": ["base"],  # alone with libxl, and with nothing else
     # the probe judges a host without launching anything, so it needs neither the launch nor its messages
-    "launch/probe": ["base", "psp"],
+    "launch/probe": ["base", "psp", "psp/xen"],
     # the daemon owns the PSP backends; it is of the host, so never of attest but for the protocol
-    "launch/daemon": ["base", "base/service", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest/protocol", "launch", "launch/xen"],
+    "launch/daemon": ["base", "base/service", "psp", "psp/ccp", "psp/emulator", "psp/xen", "ovmf-measure", "attest/protocol", "launch", "launch/xen"],
     "launch/daemon/program": ["base", "base/service", "psp", "attest/protocol", "launch", "launch/daemon"],
     "sevctl": ["base", "base/client", "console", "psp", "psp/ccp", "psp/emulator", "ovmf-measure", "attest", "attest/endorsement", "attest/protocol", "launch", "launch/probe", "launch/xen"],
 }
@@ -56,8 +56,8 @@ MAY_LINK = {
     "sev_relay": {"sev_endorsement"},
     "sev_attest": {"sev_psp", "sev_measure", "sev_attest_protocol"},
     "sev_owner": {"sev_attest"},
-    "sev_probe": {"sev_psp"},
-    "sev_daemon": {"sev_launch", "sev_launch_xen", "sev_service", "sev_psp_ccp", "sev_psp_emulator"},
+    "sev_probe": {"sev_psp", "sev_psp_xen"},
+    "sev_daemon": {"sev_launch", "sev_launch_xen", "sev_service", "sev_psp_ccp", "sev_psp_emulator", "sev_psp_xen"},
     "sev_launch": {"sev_psp", "sev_measure", "sev_attest_protocol"},
     "sev_launch_xen": {"sev_launch"},
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The helper module: the only part of the probe that links Xen's libraries. It asks Xen for the raw CPU policy and whether the coco hypercall exists;
-// both are questions that change nothing.
+// The helper module: the only part of the probe that links Xen's libraries. It asks Xen for the raw CPU policy, a question that changes nothing, and
+// says whether libxl's headers have the coco setting. The coco hypercall is psp/xen's to ask: libxencall is loaded there, and bound to no release.
 #include <cerrno>
 #include <cstdarg>
 #include <cstdint>
@@ -14,17 +14,12 @@ extern "C" {
 #include <xenctrl.h>
 #include <xenguest.h>
 #include <libxl.h>
-#include <xencall.h>
 #include <xentoollog.h>
 }
 
 #include "launch/probe/xen_module.hpp"
 
 namespace {
-
-constexpr unsigned coco_hypercall = 43; // unused in every released Xen; the proposed confidential computing interface
-constexpr unsigned coco_op_status = 0, coco_op_certificates = 3;
-constexpr std::size_t coco_buffer_bytes = 64 * 1024; // far above every layout seen (8496), so that a newer one cannot write beyond it
 
 int errno_or(int fallback) { return errno != 0 ? errno : fallback; }
 
@@ -63,42 +58,12 @@ int read_policy(xc_interface* control, xen_sev_probe_result& out) {
     return 0;
 }
 
-/// One coco operation with a zeroed buffer; 0 or an errno. The first bytes of the answer go to `answer`.
-int ask_coco(xencall_handle* call, unsigned operation, std::uint8_t* answer, std::size_t answer_bytes) {
-    void* const buffer = xencall_alloc_buffer(call, coco_buffer_bytes);
-    if (!buffer) return ENOMEM;
-    std::memset(buffer, 0, coco_buffer_bytes);
-    std::uint64_t address = 0;
-    static_assert(sizeof address == sizeof buffer);
-    std::memcpy(&address, &buffer, sizeof address);
-    errno = 0;
-    const int result = xencall2(call, coco_hypercall, operation, address);
-    const int error = result < 0 ? errno_or(ENOSYS) : 0;
-    if (answer_bytes != 0) std::memcpy(answer, buffer, answer_bytes);
-    xencall_free_buffer(call, buffer);
-    return error;
-}
-
-void read_coco(xen_sev_probe_result& out) {
-    xencall_handle* const call = xencall_open(&silent, 0);
-    if (!call) {
-        out.coco_error = errno_or(EIO);
-        return;
-    }
-    out.coco_error = ask_coco(call, coco_op_status, out.coco_status, sizeof out.coco_status);
-    // status: u32 platform @0 (1: AMD SEV), u32 platform_flags @4, u32 flags @8 (bit 0: supported)
-    const bool supported = out.coco_error == 0 && out.coco_status[0] == 1 && (out.coco_status[8] & 1) != 0;
-    // only whether it answers: the certificates and the chip id in the answer are dropped
-    if (supported) out.certificates_error = ask_coco(call, coco_op_certificates, nullptr, 0);
-    xencall_close(call);
-}
-
 } // namespace
 
 extern "C" __attribute__((visibility("default"))) int xen_sev_probe(xen_sev_probe_result* result) {
     if (result->abi != xen_sev_probe_abi) return EINVAL;
     std::strncpy(result->built_for, XEN_SEV_PROBE_BUILT_FOR, sizeof result->built_for - 1);
-    result->control_error = result->policy_error = result->coco_error = result->certificates_error = -1;
+    result->control_error = result->policy_error = -1;
 #ifdef LIBXL_HAVE_BUILDINFO_COCO
     result->toolstack_coco = 1;
 #endif
@@ -111,6 +76,5 @@ extern "C" __attribute__((visibility("default"))) int xen_sev_probe(xen_sev_prob
     result->control_error = 0;
     result->policy_error = read_policy(control, *result);
     xc_interface_close(control);
-    read_coco(*result);
     return 0;
 }
