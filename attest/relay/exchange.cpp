@@ -50,12 +50,12 @@ void check_owner_url(std::string_view url) {
         refuse_url("has a character that no URL has");
 }
 
-Bytes carry(Http& http, const OwnerService& owner, ByteView request, const std::function<void(Milliseconds)>& sleep) {
+Bytes carry(Http& http, const OwnerService& owner, ByteView request, Steady::time_point began, const std::function<void(Milliseconds)>& sleep) {
     check_owner_url(owner.url);
     std::string url = owner.url;
     while (url.ends_with('/')) url.pop_back();
     url += "/v1/exchange";
-    const auto end = Steady::now() + owner.deadline;
+    const auto end = began + owner.deadline;
     for (std::string last;;) {
         const Milliseconds left = left_until(end);
         if (left <= Milliseconds{0})

@@ -13,6 +13,7 @@
 using namespace sev;
 using namespace sev::relay;
 using std::chrono::milliseconds;
+using Steady = std::chrono::steady_clock;
 
 namespace {
 
@@ -22,10 +23,11 @@ public:
     std::variant<Response, NoAnswer> get(const std::string&, std::size_t, milliseconds) override {
         throw Error{Fault::bug, "an exchange never gets"};
     }
-    std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes, milliseconds timeout) override {
+    std::variant<Response, NoAnswer> post(const std::string& url, ByteView body, std::size_t limit_bytes, milliseconds left) override {
         urls.push_back(url);
         bodies.emplace_back(body.begin(), body.end());
         limit = limit_bytes;
+        timeout = left;
         CHECK(timeout > milliseconds{0});
         REQUIRE_FALSE(answers.empty());
         auto answer = answers.front();
@@ -36,6 +38,7 @@ public:
     std::vector<std::string> urls;
     std::vector<Bytes> bodies;
     std::size_t limit = 0;
+    milliseconds timeout{0};
 };
 
 Response good(std::string_view body) {
@@ -46,7 +49,7 @@ const OwnerService service{.url = "https://owner.example:8443/", .deadline = mil
 
 std::string failure(Owner& owner, const OwnerService& where = service) {
     try {
-        const Bytes answer = carry(owner, where, as_bytes("request"), [](milliseconds) {});
+        const Bytes answer = carry(owner, where, as_bytes("request"), Steady::now(), [](milliseconds) {});
         return "carried " + std::string{as_text(answer)};
     } catch (const Error& error) {
         return error.what();
@@ -58,7 +61,7 @@ std::string failure(Owner& owner, const OwnerService& where = service) {
 TEST_CASE("carry: the request goes out as it is, the answer comes back as it is") {
     Owner owner;
     owner.answers = {good("a.b.c")};
-    const Bytes answer = carry(owner, service, as_bytes("request"), [](milliseconds) {});
+    const Bytes answer = carry(owner, service, as_bytes("request"), Steady::now(), [](milliseconds) {});
     CHECK(as_text(answer) == "a.b.c");
     CHECK(owner.urls == std::vector<std::string>{"https://owner.example:8443/v1/exchange"});
     CHECK(as_text(owner.bodies.at(0)) == "request");
@@ -69,7 +72,7 @@ TEST_CASE("carry: without a connection it tries again, until its deadline") {
     Owner owner;
     unsigned sleeps = 0;
     owner.answers = {nobody, nobody, good("a.b.c")};
-    CHECK(as_text(carry(owner, service, as_bytes("request"), [&](milliseconds) { ++sleeps; })) == "a.b.c");
+    CHECK(as_text(carry(owner, service, as_bytes("request"), Steady::now(), [&](milliseconds) { ++sleeps; })) == "a.b.c");
     CHECK(sleeps == 2);
 
     Owner absent;
@@ -77,8 +80,18 @@ TEST_CASE("carry: without a connection it tries again, until its deadline") {
     auto hasty = service;
     hasty.deadline = milliseconds{30};
     const auto really = [](milliseconds span) { std::this_thread::sleep_for(span); };
-    CHECK_THROWS_WITH_AS(carry(absent, hasty, as_bytes("request"), really), "https://owner.example:8443/v1/exchange: connection refused", Error);
+    CHECK_THROWS_WITH_AS(carry(absent, hasty, as_bytes("request"), Steady::now(), really), "https://owner.example:8443/v1/exchange: connection refused", Error);
     CHECK(absent.bodies.size() <= 4);
+}
+
+TEST_CASE("carry: the deadline counts from when the relay began, and not from when the request was there") {
+    Owner owner;
+    owner.answers = {good("a.b.c")};
+    CHECK_THROWS_WITH_AS(carry(owner, service, as_bytes("request"), Steady::now() - service.deadline, [](milliseconds) {}),
+                         "https://owner.example:8443/v1/exchange: no answer within 5000 ms", Error);
+    CHECK(owner.bodies.empty());
+    carry(owner, service, as_bytes("request"), Steady::now() - milliseconds{4000}, [](milliseconds) {});
+    CHECK(owner.timeout <= milliseconds{1000});
 }
 
 TEST_CASE("carry: what may have arrived is never sent twice") {

@@ -56,9 +56,10 @@ Plan plan_of(const Arguments& given) {
 Answer run(const Arguments& given, cli::Console& console) {
     // what is wrong here is said before anybody's request is taken
     const Plan plan = plan_of(given);
+    const auto began = std::chrono::steady_clock::now();
     const Bytes request = read_request(STDIN_FILENO, exchange_request_limit_bytes, plan.owner.deadline);
     CurlHttp http{plan.network};
-    const Bytes answer = carry(http, plan.owner, request, [](Milliseconds span) { std::this_thread::sleep_for(span); });
+    const Bytes answer = carry(http, plan.owner, request, began, [](Milliseconds span) { std::this_thread::sleep_for(span); });
     console.print(as_text(answer));
     return Answer::yes;
 }
