@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """sev-relay exchange against a service on the loopback that answers right and in every wrong way: what it carries it neither reads nor sends twice."""
 import argparse
+import base64
 import http.server
 import json
 import os
@@ -23,6 +24,7 @@ parser.add_argument("--relay", required=True)
 options, rest = parser.parse_known_args()
 REQUEST = b'{"any": "bytes \xff\x00 at all"}'
 ANSWER = b"eyJh.eyJi.c2ln"
+DEADLINE = 4  # seconds, of those that pass: half of it is room for a machine at work
 
 
 class Owner:
@@ -85,6 +87,53 @@ def send(handler, body, code=200, kind="application/jose", length=None, headers=
     handler.wfile.write(body)
 
 
+class Proxy:
+    """An HTTP proxy that opens the way to whatever CONNECT names, or answers with `status`. It wants `credentials`, if any."""
+
+    def __init__(self, status=200, credentials=None):
+        proxy = self
+        self.status, self.asked = status, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_CONNECT(self):
+                proxy.asked.append(self.path)
+                wanted = credentials and "Basic " + base64.b64encode(credentials.encode()).decode()
+                status = proxy.status if self.headers["Proxy-Authorization"] == wanted else 407
+                self.send_response(status)
+                if status == 407:
+                    self.send_header("Proxy-Authenticate", 'Basic realm="office"')
+                self.end_headers()
+                if status == 200:
+                    host, port = self.path.rsplit(":", 1)
+                    with socket.create_connection((host, int(port)), 30) as there:
+                        back = threading.Thread(target=pump, args=(there, self.connection))
+                        back.start()
+                        pump(self.connection, there)
+                        back.join()
+                self.close_connection = True
+
+            def log_message(self, *_):
+                pass
+
+        def pump(source, sink):
+            try:
+                while piece := source.recv(65536):
+                    sink.sendall(piece)
+                sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # one end is gone
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.place = f"localhost:{self.http.server_address[1]}"
+        self.url = f"http://{self.place}"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
 class Exchange(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -101,8 +150,13 @@ class Exchange(unittest.TestCase):
         self.addCleanup(owner.close)
         return owner
 
-    def run_relay(self, url, *words, request=REQUEST, identity=True, cacert="ca.pem", **more):
-        command = [options.relay, "exchange", "--owner", url, "--cacert", str(self.folder / cacert), "--proxy", "none", *words]
+    def proxy(self, *args, **more):
+        proxy = Proxy(*args, **more)
+        self.addCleanup(proxy.close)
+        return proxy
+
+    def run_relay(self, url, *words, request=REQUEST, identity=True, cacert="ca.pem", proxy="none", **more):
+        command = [options.relay, "exchange", "--owner", url, "--cacert", str(self.folder / cacert), *(["--proxy", proxy] if proxy else []), *words]
         if identity:  # any certificate of that CA will do here: the server's own
             command += ["--cert", str(self.folder / "server.pem"), "--key", str(self.folder / "server.key")]
         if "--deadline" not in words:
@@ -137,7 +191,7 @@ class Exchange(unittest.TestCase):
         owner = self.owner(b"x" * ((12 << 20) + 1))
         self.refused(self.run_relay(owner.url, request=b"x" * ((8 << 20) + 1)), "request: more than 8388608 bytes")
         self.assertEqual(owner.requests, [])
-        self.refused(self.run_relay(owner.url), "longer than 12582912 bytes")
+        self.refused(self.run_relay(owner.url), "longer than 12582912 bytes", "no owner's answer is that long")
 
     def test_settings_file(self):
         owner = self.owner()
@@ -151,7 +205,7 @@ class Exchange(unittest.TestCase):
 
     def test_who_we_are(self):
         owner = self.owner()
-        self.refused(self.run_relay(owner.url, identity=False))
+        self.refused(self.run_relay(owner.url, identity=False), "hint: no client certificate was given, and an owner's service wants one: --cert and --key")
         self.refused(self.run_relay(owner.url, "--cert", str(self.folder / "server.pem"), identity=False), "--cert and --key are needed together")
         readable = self.folder / "readable.key"
         shutil.copy(self.folder / "server.key", readable)
@@ -161,10 +215,10 @@ class Exchange(unittest.TestCase):
 
     def test_who_they_are(self):
         owner = self.owner()
-        self.refused(self.run_relay(owner.url, cacert="stranger.pem"))
-        self.refused(self.run_relay(owner.url.replace("localhost", "127.0.0.1")))
+        self.refused(self.run_relay(owner.url, cacert="stranger.pem"), "the server is not who it should be")
+        self.refused(self.run_relay(owner.url.replace("localhost", "127.0.0.1")), "the server is not who it should be")
         old = self.owner(version=ssl.TLSVersion.TLSv1_2)
-        self.refused(self.run_relay(old.url))
+        self.refused(self.run_relay(old.url), "hint: the owner's service must speak TLS 1.3")
         self.assertEqual(owner.requests + old.requests, [])
 
     def test_no_other_answer_is_taken(self):
@@ -187,9 +241,25 @@ class Exchange(unittest.TestCase):
     def test_one_that_never_answers(self):
         owner = self.owner(lambda h: owner.stopping.wait(30))
         started = time.monotonic()
-        self.refused(self.run_relay(owner.url, "--deadline", "1"))
-        self.assertLess(time.monotonic() - started, 25)
+        self.refused(self.run_relay(owner.url, "--deadline", str(DEADLINE)))
+        self.assertLess(time.monotonic() - started, 1.5 * DEADLINE)
         self.assertEqual(len(owner.requests), 1)
+
+    def test_the_deadline_is_for_the_request_and_the_answer_together(self):
+        owner = self.owner(lambda h: owner.stopping.wait(60))
+        command = [options.relay, "exchange", "--owner", owner.url, "--cacert", str(self.folder / "ca.pem"), "--cert", str(self.folder / "server.pem"), "--key", str(self.folder / "server.key"),
+                   "--deadline", str(DEADLINE), "--proxy", "none"]
+        started = time.monotonic()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as relay:
+            relay.stdin.write(REQUEST)
+            relay.stdin.flush()
+            time.sleep(0.75 * DEADLINE)
+            relay.stdin.close()
+            relay.wait(60)
+        took = time.monotonic() - started
+        self.assertEqual((relay.returncode, len(owner.requests)), (2, 1))
+        self.assertGreaterEqual(took, DEADLINE)
+        self.assertLess(took, 1.5 * DEADLINE)
 
     def test_a_request_that_never_ends(self):
         owner = self.owner()
@@ -214,6 +284,56 @@ class Exchange(unittest.TestCase):
         timer.join()
         self.assertEqual((done.returncode, done.stdout), (0, ANSWER), done.stderr)
         self.assertEqual(len(late[0].requests), 1)
+
+    def test_through_a_proxy(self):
+        owner, proxy = self.owner(), self.proxy()
+        done = self.run_relay(owner.url, proxy=proxy.url)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, ANSWER, b""))
+        self.assertEqual((len(owner.requests), proxy.asked), (1, [owner.url.removeprefix("https://")]))
+        self.assertTrue(owner.peers[0])  # TLS is between the two, and the proxy carries it
+
+    def test_what_names_the_proxy(self):
+        owner, proxy = self.owner(), self.proxy(credentials="relay:office word")
+        settings = {"format": "xen-sev/relay", "version": 1, "proxy": f"http://relay:office%20word@{proxy.place}"}
+        path = self.folder / "proxy.json"
+        plain = {name: value for name, value in os.environ.items() if name.lower() not in ("https_proxy", "no_proxy", "all_proxy")}
+
+        def run(environment, **more):
+            path.write_text(json.dumps(settings | more))
+            proxy.asked.clear()
+            done = self.run_relay(owner.url, "--config", str(path), proxy=None, env=plain | environment)
+            self.assertEqual((done.returncode, done.stdout), (0, ANSWER), done)
+            return len(proxy.asked)
+
+        self.assertEqual(run({}), 1)  # the settings, with name and password at once
+        self.assertEqual(run({}, no_proxy="owner.example,localhost"), 0)
+        self.assertEqual(run({}, no_proxy="owner.example"), 1)
+        self.assertEqual(run({"no_proxy": "localhost"}), 0)
+        self.assertEqual(run({"https_proxy": "http://localhost:1"}), 1)  # the settings win
+        del settings["proxy"]
+        self.assertEqual(run({"https_proxy": f"http://relay:office%20word@{proxy.place}"}), 1)
+        self.assertEqual(run({}), 0)
+
+    def test_a_proxy_that_refuses(self):
+        owner = self.owner()
+        for proxy, again, words in [
+            (self.proxy(credentials="somebody:else"), False, ["the proxy answered with status 407", "hint: the proxy wants a name and password"]),
+            (self.proxy(403), False, ["the proxy answered with status 403", "hint: the proxy does not let us through"]),
+            (self.proxy(502), True, ["the proxy answered with status 502", "hint: the proxy cannot reach the host"]),
+        ]:
+            with self.subTest(words):
+                self.refused(self.run_relay(owner.url, "--deadline", "2.5", proxy=proxy.url), *words)
+                self.assertEqual(len(proxy.asked) > 1, again)  # the owner may begin to serve
+        self.assertEqual(owner.requests, [])
+
+    def test_an_owner_that_a_proxy_reaches_late(self):
+        owner, proxy = self.owner(), self.proxy(502)
+        timer = threading.Timer(0.5, setattr, (proxy, "status", 200))
+        timer.start()
+        done = self.run_relay(owner.url, proxy=proxy.url)
+        timer.join()
+        self.assertEqual((done.returncode, done.stdout), (0, ANSWER), done.stderr)
+        self.assertEqual(len(owner.requests), 1)
 
     def test_nobody_is_there(self):
         with socket.socket() as reserved:

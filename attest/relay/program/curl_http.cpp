@@ -100,9 +100,23 @@ void configure(CURL* handle, const Network& network) {
     }
 }
 
-NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) {
-    if (transfer.body_too_long)
-        return {fmt::format("the body is longer than {} bytes", transfer.limit_bytes), "no certificate is that long: nothing was stored", false};
+/// What somebody can do about it depends on what was asked.
+struct Hints {
+    std::string_view too_long, tls, broken;
+};
+
+/// A proxy that would not open the way: the request left nowhere, and a gateway that found nobody may find somebody later.
+NoAnswer refused_by_proxy(long status) {
+    constexpr std::array<long, 3> nobody_there{502, 503, 504};
+    const bool absent = std::ranges::find(nobody_there, status) != nobody_there.end();
+    std::string_view hint = "the proxy does not let us through to this host: check its rules, or name the host in no_proxy";
+    if (status == 407) hint = "the proxy wants a name and password: set proxy to http://NAME:PASSWORD@HOST:PORT in a settings file that is ours alone";
+    if (absent) hint = "the proxy cannot reach the host: check the URL, or name the host in no_proxy";
+    return {fmt::format("the proxy answered with status {}", status), std::string{hint}, absent, false};
+}
+
+NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail, const Hints& hints) {
+    if (transfer.body_too_long) return {fmt::format("the body is longer than {} bytes", transfer.limit_bytes), std::string{hints.too_long}, false};
     if (transfer.headers_too_long) return {fmt::format("the headers are longer than {} bytes", header_limit_bytes), {}, false};
     const std::string reason = printable(detail[0] ? detail : curl_easy_strerror(code));
     switch (code) {
@@ -112,12 +126,12 @@ NoAnswer no_answer(CURLcode code, const Transfer& transfer, const char* detail) 
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-    case CURLE_PARTIAL_FILE: return {reason, {}, true};
+    case CURLE_PARTIAL_FILE: return {reason, std::string{code == CURLE_OPERATION_TIMEDOUT ? "" : hints.broken}, true};
     case CURLE_SSL_CERTPROBLEM: throw Error{Fault::system, reason, "--cert and --key must be a certificate and its private key, in PEM"};
     case CURLE_SSL_CACERT_BADFILE: throw Error{Fault::system, reason, "name a readable PEM file with --cacert"};
     case CURLE_PEER_FAILED_VERIFICATION:
         return {reason, "the server is not who it should be; behind a proxy that opens TLS, name its CA with --cacert", false};
-    case CURLE_SSL_CONNECT_ERROR: return {reason, "the server must speak TLS 1.2 or newer", false};
+    case CURLE_SSL_CONNECT_ERROR: return {reason, std::string{hints.tls}, false};
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY: return {reason, "check --proxy, or https_proxy in the environment", false};
     case CURLE_UNSUPPORTED_PROTOCOL: return {reason, "only https is asked, and followed", false};
@@ -148,7 +162,8 @@ std::string media_type(CURL* handle) {
 }
 
 /// What a GET and a POST have in common, from the URL on.
-std::variant<Response, NoAnswer> perform(CURL* handle, const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
+std::variant<Response, NoAnswer> perform(CURL* handle, const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout,
+                                         const Hints& hints) {
     Transfer transfer{.limit_bytes = limit_bytes, .body = {}, .retry_after = {}};
     std::array<char, CURL_ERROR_SIZE> detail{};
     set(handle, CURLOPT_ERRORBUFFER, detail.data());
@@ -159,7 +174,12 @@ std::variant<Response, NoAnswer> perform(CURL* handle, const std::string& url, s
     set(handle, CURLOPT_HEADERFUNCTION, &take_header);
     set(handle, CURLOPT_HEADERDATA, &transfer);
     const CURLcode code = curl_easy_perform(handle);
-    if (code != CURLE_OK) return no_answer(code, transfer, detail.data());
+    if (code != CURLE_OK) {
+        long proxy_status = 0;
+        if (curl_easy_getinfo(handle, CURLINFO_HTTP_CONNECTCODE, &proxy_status) == CURLE_OK && proxy_status >= 300)
+            return refused_by_proxy(proxy_status);
+        return no_answer(code, transfer, detail.data(), hints);
+    }
     long status = 0;
     if (curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK || status <= 0) return NoAnswer{"no HTTP status", {}, false};
     return Response{.status = static_cast<unsigned>(status),
@@ -179,7 +199,8 @@ std::unique_ptr<CURL, CurlFree> open_handle(const Network& network) {
 
 std::variant<Response, NoAnswer> CurlHttp::get(const std::string& url, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
     const auto handle = open_handle(network_);
-    return perform(handle.get(), url, limit_bytes, timeout);
+    return perform(handle.get(), url, limit_bytes, timeout,
+                   {.too_long = "no certificate is that long: nothing was stored", .tls = "the server must speak TLS 1.2 or newer", .broken = ""});
 }
 
 std::variant<Response, NoAnswer> CurlHttp::post(const std::string& url, ByteView body, std::size_t limit_bytes, std::chrono::milliseconds timeout) {
@@ -197,7 +218,12 @@ std::variant<Response, NoAnswer> CurlHttp::post(const std::string& url, ByteView
     set(handle.get(), CURLOPT_POST, 1L);
     set(handle.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
     set(handle.get(), CURLOPT_POSTFIELDS, as_text(body).data());
-    return perform(handle.get(), url, limit_bytes, timeout);
+    // TLS 1.3 lets a client without a certificate begin to speak, and then hangs up on it
+    const std::string_view nameless = "no client certificate was given, and an owner's service wants one: --cert and --key";
+    return perform(handle.get(), url, limit_bytes, timeout,
+                   {.too_long = "no owner's answer is that long: is this an owner's service?",
+                    .tls = "the owner's service must speak TLS 1.3",
+                    .broken = network_.certificate.empty() ? nameless : ""});
 }
 
 } // namespace sev::relay

@@ -46,6 +46,9 @@ which verifies them likewise.
 .Bl -tag -width Ds
 .It Ev https_proxy , HTTPS_PROXY , all_proxy , ALL_PROXY
 A proxy.
+One that wants a name and password belongs into the settings instead, as
+.Dq http://NAME:PASSWORD@HOST:PORT ,
+in a file that nobody else can read.
 .It Ev no_proxy , NO_PROXY
 Hosts that are reached without it.
 .It Ev SSL_CERT_FILE
