@@ -16,6 +16,7 @@ import unittest
 
 import host
 import with_postgresql
+import support
 from support import OWNER, Case, Owner
 
 SEED = int(os.environ.get("SEV_SEED", "20261122"))
@@ -236,4 +237,4 @@ class Silent(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    support.main()

@@ -18,6 +18,7 @@ import time
 import unittest
 
 import host
+import support
 from support import OWNER, SECRET, Case, UnixConnection, free_port, make_certificates, request, run, tls
 
 try:
@@ -624,4 +625,4 @@ class Https(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    support.main()

@@ -11,13 +11,13 @@ import socket
 import socketserver
 import struct
 import subprocess
-import sys
 import threading
 import time
 import unittest
 import urllib.request
 
 import host
+import support
 from support import Case
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -300,4 +300,4 @@ class Page(Case):
 
 
 if __name__ == "__main__":
-    sys.exit(unittest.main())
+    support.main()

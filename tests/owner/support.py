@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -234,3 +235,25 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Result(unittest.TextTestResult):
+    passed = 0
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+
+
+def main():
+    """Runs the calling program's tests and ends it: with 1 unless all that ran passed and something did; with 77, which ctest reports as skipped,
+    when all were skipped; and with 1 for any that was skipped where SEV_NO_SKIP is 1, as on a machine that has everything."""
+    result = unittest.main(testRunner=unittest.TextTestRunner(resultclass=Result), exit=False).result
+    if result.wasSuccessful() and not result.skipped:
+        sys.exit(0 if result.passed else 1)
+    if result.wasSuccessful() and os.environ.get("SEV_NO_SKIP") != "1":
+        sys.exit(0 if result.passed else 77)
+    if os.environ.get("SEV_NO_SKIP") == "1":
+        for test, reason in result.skipped:
+            print(f"SEV_NO_SKIP is 1, and {test} was skipped: {reason}", file=sys.stderr)
+    sys.exit(1)

@@ -5,10 +5,10 @@ import configparser
 import re
 import shutil
 import subprocess
-import sys
 import unittest
 
 import host
+import support
 
 UNIT = host.ROOT / "packaging/systemd/sev-owner.service"
 EXPOSURE_LIMIT = 2.0
@@ -49,4 +49,4 @@ class Unit(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    sys.exit(unittest.main())
+    support.main()
