@@ -12,7 +12,7 @@ namespace sev::launch {
 AsidPool::AsidPool(AsidRange range) : range_{range} {
     if (range.min_sev == 0 || range.min_sev > range.max + std::uint64_t{1})
         throw Error{Fault::malformed, fmt::format("ASIDs: lowest SEV ASID is {}, want 1 … {}", range.min_sev, range.max + std::uint64_t{1})};
-    for (std::uint32_t asid = 1; asid <= range.max; ++asid) half(clean_, asid).insert(asid);
+    for (std::uint32_t asid = 1; asid <= range.max; ++asid) half(dirty_, asid).insert(asid);
 }
 
 std::optional<psp::Asid> AsidPool::take(bool es, psp::Firmware& firmware) {

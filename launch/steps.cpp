@@ -122,8 +122,12 @@ Running Measured::finish() && {
 }
 
 std::optional<Running> Running::adopt(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle, psp::Asid asid) {
-    const auto status = psp::attempt(firmware, psp::GetGuestStatus{.guest = handle});
-    if (!status.reply || status.reply->state != psp::GuestState::running || status.reply->asid != asid) return std::nullopt;
+    // a platform without guests, which may be UNINIT, does not allow the question
+    if (psp::run(firmware, psp::GetPlatformStatus{}).guest_count == 0) return std::nullopt;
+    const auto answer = psp::attempt(firmware, psp::GetGuestStatus{.guest = handle});
+    if (answer.status == psp::Status::invalid_guest) return std::nullopt;
+    if (!answer.reply) throw psp::refusal(psp::GetGuestStatus::name, answer.status);
+    if (answer.reply->state != psp::GuestState::running || answer.reply->asid != asid) return std::nullopt;
     asids.adopt(asid);
     return Running{GuestContext{firmware, asids, handle, asid}};
 }

@@ -53,8 +53,9 @@ public:
     void destroy() && { context_.destroy(); }
     /// The guest runs on without this program, which can `adopt` it in its next life.
     void leave() && { context_.leave(); }
-    /// A guest that an earlier run of this program brought here: nullopt unless GUEST_STATUS says that it is RUNNING under this ASID, which `asids`
-    /// then counts as in use.
+    /// A guest that an earlier run of this program brought here, when GUEST_STATUS says that it is RUNNING under this ASID, which `asids` then counts
+    /// as in use. nullopt when the PSP holds no guest, does not know this one (INVALID_GUEST), or has another under its handle. Throws
+    /// Error{Fault::firmware} for every other status and for no answer: the context may be there.
     static std::optional<Running> adopt(psp::Firmware& firmware, AsidPool& asids, psp::GuestHandle handle, psp::Asid asid);
 
 private:

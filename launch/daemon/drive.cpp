@@ -203,6 +203,7 @@ void Launches::finish(Live& live, State state, const std::string& reason) {
     live.guest.reset();
     if (live.holds_asid) asids_.give_back(live.copy().asid);
     live.holds_asid = false;
+    if (live.unsure) asids_.note_stuck(*std::exchange(live.unsure, std::nullopt)); // taken apart as soon as the PSP says that it is there
     collect_stuck();
     {
         const std::scoped_lock lock{live.mutex};

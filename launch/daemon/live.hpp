@@ -19,6 +19,7 @@ struct Launches::Live {
     std::string unseen;   // guarded by guest_use: why nobody can tell whether it is there; empty when somebody can
     std::atomic<bool> vanished{false}; // it was looked at, and is not there any more
     std::optional<launch::Running> running;
+    std::optional<launch::AsidPool::Stuck> unsure; // a context of an earlier run that the PSP neither showed nor denied
     bool holds_asid = false; // taken from the pool and not yet given to a guest context
     std::thread thread;
     std::atomic<bool> idle{true};    // no thread is at work on it

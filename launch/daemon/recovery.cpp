@@ -60,10 +60,14 @@ void Launches::recover_one(Record record) {
                 if (running) {
                     live->running.emplace(*std::move(running));
                     context = "its PSP context is there";
+                } else {
+                    record.handle = {}; // what has this handle or this ASID now is another's
+                    record.asid = {};
                 }
             } catch (const Error& error) {
                 context = fmt::format("the PSP does not say whether its context is there: {}", error.what());
                 asids_.set_aside(record.asid);
+                live->unsure = {.handle = record.handle, .asid = record.asid};
             }
             record.reason = "adopted after a restart; " + context;
             parts_.journal.save(record);
