@@ -80,6 +80,7 @@ public:
         vmsas_.push_back(vmsa_->at());
     }
     std::vector<launch::Run> locate(psp::Gpa start, std::uint64_t length) const override {
+        world_.gone_at(psp::raw(start) >= 0x100000 ? "LAUNCH_SECRET" : psp::raw(start) > 0 ? "LAUNCH_UPDATE_DATA of the second part" : "LAUNCH_UPDATE_DATA");
         if (psp::raw(start) >= 0x100000) return {{slot_->at() + (psp::raw(start) - 0x100000), length}};
         return {{memory_->at() + psp::raw(start), length}};
     }
@@ -89,6 +90,7 @@ public:
     const std::vector<launch::GuestPart>& parts() const override { return parts_; }
     const std::vector<psp::SystemAddress>& vmsas() const override { return vmsas_; }
     std::optional<launch::GuestSlot> slot(std::string_view name) const override {
+        world_.gone_at("slot");
         if (name != "initrd") return std::nullopt;
         return launch::GuestSlot{.name = "initrd", .gpa = psp::Gpa{0x100000}, .length_bytes = 0x1000};
     }
