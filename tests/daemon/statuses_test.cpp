@@ -139,6 +139,31 @@ TEST_CASE("every PSP status at DEACTIVATE and DECOMMISSION: the guest is gone, a
     }
 }
 
+TEST_CASE("every PSP status at SHUTDOWN: the daemon ends all the same, and the next launches on the platform that it finds") {
+    DaemonHost host;
+    const auto one_launch = [&] {
+        Daemon daemon{host};
+        REQUIRE(serving(daemon));
+        const auto id = daemon.start("web");
+        CHECK(daemon.settle(id).state == State::running);
+        daemon.launches.cancel(id);
+        CHECK(daemon.settle(id, State::destroyed).state == State::destroyed);
+        CHECK(nothing_left(daemon));
+    };
+    one_launch();
+    REQUIRE(host.status().state == psp::PlatformState::uninit); // without a fault
+    for (const psp::StatusInfo& info : failures()) {
+        CAPTURE(info.name);
+        host.emulator->faults().add({.command = psp::CommandId::shutdown, .status = info.status, .skip = 0, .count = 1});
+        one_launch();
+        host.emulator->faults().clear();
+        CHECK(host.status().state == psp::PlatformState::init);
+        one_launch(); // with the ASID that the last one used
+        CHECK(host.status().state == psp::PlatformState::init); // who did not give INIT does not give SHUTDOWN
+        psp::run(host.direct, psp::Shutdown{});
+    }
+}
+
 TEST_CASE("every PSP status at INIT: said, no launches, and served once it works") {
     DaemonHost host;
     for (const psp::StatusInfo& info : failures()) {
