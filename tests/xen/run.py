@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs tests/xen/dom0/*_test.py in the dom0 of the lab, one boot for each group, and reports each test by name.
 
-A file's group is in its line "# lab: group=NAME". Exit status 0 when every test of every file ran and none failed.
+A file's group is in its line "# lab: group=NAME". Exit status 0 when every test of every file ran and none failed. A test that was skipped did not run; only
+those that want a program of other people's (build/peers) may be, and are named at the end.
 """
 import argparse
 import pathlib
@@ -21,26 +22,34 @@ BOOT_S = 180  # on a busy machine; 12 s on an idle one
 class Report:
     """Passes on what the runner in dom0 prints, and counts."""
 
-    def __init__(self):
-        self.rest, self.said, self.done = b"", {"PASS": 0, "FAIL": 0, "SKIP": 0}, {}
-        self.per_file = {}
+    def __init__(self, pass_on=None):
+        self.pass_on = pass_on or self.print
+        self.rest, self.said, self.done = b"", {"PASS": 0, "FAIL": 0, "SKIP": 0, "PEER": 0}, {}
+        self.per_file, self.skipped, self.no_peer = {}, [], []
 
-    def take(self, data):
+    @staticmethod
+    def print(data):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+    def take(self, data):
+        self.pass_on(data)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
-            self.line(line.decode(errors="replace").split())
+            self.line(line.decode(errors="replace"))
 
-    def line(self, words):
+    def line(self, text):
+        words = text.split()
         if len(words) >= 2 and words[0] in self.said:
             self.said[words[0]] += 1
             stem = words[1].split(".")[0]
             self.per_file[stem] = self.per_file.get(stem, 0) + 1
+            if words[0] in ("SKIP", "PEER"):
+                (self.skipped if words[0] == "SKIP" else self.no_peer).append(text.split(None, 1)[1])
         elif len(words) == 4 and words[0] == "DONE":
             self.done[words[1]] = int(words[2])
 
-    def faults(self, files, some):
+    def faults(self, files, some, allow_skips=False):
         """What makes this no success, though perhaps no test failed. `some`: only tests of a certain name were asked for."""
         for path in files:
             if path.name not in self.done:
@@ -49,7 +58,9 @@ class Report:
                 yield f"{path.name}: no test in it ran"
             elif self.done[path.name] != self.per_file.get(path.stem, 0):
                 yield f"{path.name}: {self.done[path.name]} tests ran, {self.per_file.get(path.stem, 0)} were reported"
-        if self.said["PASS"] + self.said["FAIL"] + self.said["SKIP"] == 0:
+        if not allow_skips:
+            yield from (f"skipped, and so not tried: {test}" for test in self.skipped)
+        if self.said["PASS"] + self.said["FAIL"] == 0 and not (allow_skips and self.skipped):
             yield "no test ran"
 
 
@@ -61,10 +72,13 @@ def run_group(name, files, options):
     lab = machine.Machine(options.build, limit_s, options.console, stdout=report.take)
     words = ["python3", "-B", "/share/tests/xen/dom0/runner.py", *(path.name for path in files), "--", *options.only]
     status = lab.run(words, options.results)
-    faults = list(report.faults(files, bool(options.only)))
+    faults = list(report.faults(files, bool(options.only), options.allow_skips))
     for fault in faults:
         print(f"FAIL {fault}")
-    print(f"== group {name}: {report.said['PASS']} passed, {report.said['FAIL']} failed, {report.said['SKIP']} skipped", flush=True)
+    print(f"== group {name}: {report.said['PASS']} passed, {report.said['FAIL']} failed, "
+          f"{len(report.skipped) + len(report.no_peer)} skipped", flush=True)
+    for test in report.no_peer:
+        print(f"== NOT TRIED: {test}", flush=True)
     if status not in (0, 1):
         print(f"FAIL the run in dom0 ended with status {status}")
     return status == 0 and not faults and report.said["FAIL"] == 0
@@ -76,6 +90,7 @@ def main():
     parser.add_argument("--group", help="only this group")
     parser.add_argument("-k", dest="only", action="append", default=[], metavar="PATTERN",
                         help="only tests whose name has this in it (as in python3 -m unittest)")
+    parser.add_argument("--allow-skips", action="store_true", help="tests that are skipped do not make this a failure")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/dev", metavar="FOLDER",
                         help="build folder whose programs dom0 gets (default build/dev)")
     parser.add_argument("--console", type=pathlib.Path, metavar="FILE", help="keep the console's output (Xen and dom0's kernel) in this file")

@@ -15,6 +15,7 @@ import unittest
 
 from device_test import PROGRAM  # ioctls of <linux/psp-sev.h> made by hand
 from dom0 import EMULATOR, ROOT, SEVCTL, Case, run
+from runner import NO_PEER
 from support import EmulatedDevice, wait_until
 
 PEERS = ROOT / "build/peers"
@@ -184,7 +185,7 @@ print(room.raw[:64].hex())
             self.assertEqual(server.wait(30), 0)
             wait_until(lambda: not os.path.exists("/dev/sev2"), "/dev/sev2 did not go away")
 
-    @unittest.skipUnless(THEIRS.exists(), f"SKIPPED: virtee's sevctl was not built ({BUILDING})")
+    @unittest.skipUnless(THEIRS.exists(), f"{NO_PEER}virtee's sevctl was not built ({BUILDING})")
     def test_virtees_sevctl_and_ours(self):
         """virtee's sevctl, unmodified: the whole sequence of tests/interop, on the character device."""
         (self.dir / "peers/bin").mkdir(parents=True)
@@ -198,7 +199,7 @@ print(room.raw[:64].hex())
         built = sorted((PEERS / "target-sev/debug/deps").glob("api-*"), key=lambda path: path.stat().st_mtime)
         built = [path for path in built if path.suffix == ""]
         if not built:
-            self.skipTest(f"SKIPPED: virtee's sev crate was not built ({BUILDING})")
+            self.skipTest(f"{NO_PEER}virtee's sev crate was not built ({BUILDING})")
         with self.device.cuse():
             done = self.ran(built[-1], "--test-threads=1", timeout_s=200, env=self.environment)
         self.assertEqual(set(re.findall(r"^test sev::(\w+) \.\.\. ok$", done.stdout, re.MULTILINE)), CRATE_TESTS, done.stdout)

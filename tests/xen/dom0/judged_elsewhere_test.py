@@ -2,7 +2,6 @@
 # lab: group=launch timeout=300
 """A guest of a real Xen (L1), launched for an owner who answers by files carried by hand, whose evidence is then collected in one signed file and judged away from the host."""
 import json
-import shutil
 import unittest
 
 from dom0 import Guest
@@ -11,7 +10,6 @@ from launching import LaunchCase, house
 import bundle_test as bundles  # of tests/system
 
 
-@unittest.skipUnless(shutil.which("openssl"), "SKIPPED: no openssl here, to sign as an owner does")
 class Bundle(LaunchCase):
     def test_an_l1_launch_is_judged_again_elsewhere(self):
         home = self.open()
