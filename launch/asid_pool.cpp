@@ -66,7 +66,7 @@ void AsidPool::restore(psp::Asid asid) {
 void AsidPool::adopt(psp::Asid asid) {
     const std::scoped_lock lock{mutex_};
     const std::uint32_t value = psp::raw(asid);
-    if (half(clean_, value).erase(value) + half(dirty_, value).erase(value) == 1) ++in_use_;
+    if (half(clean_, value).erase(value) + half(dirty_, value).erase(value) + retired_.erase(value) == 1) ++in_use_;
 }
 
 void AsidPool::give_back(psp::Asid asid) {

@@ -33,7 +33,7 @@ public:
     void set_aside(psp::Asid asid);
     /// A retired one whose DEACTIVATE came about after all: dirty now. No effect on any other.
     void restore(psp::Asid asid);
-    /// One that a guest of an earlier run of the program has, and keeps: in use from the start. No effect outside the range.
+    /// One that a guest of an earlier run of the program has, and keeps: in use, set aside before or not. No effect outside the range.
     void adopt(psp::Asid asid);
     /// One that was taken and never given to ACTIVATE: clean as before.
     void give_back(psp::Asid asid);

@@ -51,6 +51,7 @@ GuestLaunch::GuestLaunch(psp::Firmware& firmware, AsidPool& asids, psp::Asid asi
                   .asid = {}});
         gate(psp::Activate::name);
     });
+    started.end_after([&guest] { guest.destroy(); });
     observer({.step = "ACTIVATE", .detail = fmt::format("ASID {}", psp::raw(started.asid())), .handle = started.handle(), .asid = started.asid()});
     const auto loading_since = std::chrono::steady_clock::now();
     std::uint64_t loaded_bytes = 0;

@@ -26,7 +26,8 @@ inline void open_gate(std::string_view /*step*/) {}
 /// Which proof of the launch the host asks its PSP for.
 using attest::EvidenceKind;
 
-/// The host's part of one guest's launch, between the messages: offer in, evidence out; packets in, running guest out.
+/// The host's part of one guest's launch, between the messages: offer in, evidence out; packets in, running guest out. What ends from here on, by a
+/// throw or by going out of scope, ends in the order guest, guest context, ASID: `guest` must outlive this, and the Running that comes of it.
 class GuestLaunch {
 public:
     /// LAUNCH_START, ACTIVATE, all LAUNCH_UPDATE_DATA in the guest's order, LAUNCH_UPDATE_VMSA for each vCPU when the policy has ES, LAUNCH_MEASURE.

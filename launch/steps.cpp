@@ -19,13 +19,14 @@ psp::AttestationReport attest(const GuestContext& context, const psp::Mnonce& mn
 
 GuestContext::GuestContext(GuestContext&& other) noexcept
     : firmware_{other.firmware_}, asids_{other.asids_}, handle_{std::exchange(other.handle_, psp::GuestHandle{})},
-      asid_{std::exchange(other.asid_, psp::Asid{})}, suspect_{other.suspect_} {}
+      asid_{std::exchange(other.asid_, psp::Asid{})}, suspect_{other.suspect_},
+      before_end_{std::exchange(other.before_end_, nullptr)} {}
 
 GuestContext::~GuestContext() {
     try {
         destroy();
-    } catch (const Error&) {
-        // The PSP would not let go of it. The ASID is retired, so nothing of it is reused; whoever wants to know why calls destroy().
+    } catch (const std::exception&) {
+        // The PSP would not let go of it, or its guest may be there. The ASID is retired, so nothing of it is reused; whoever wants to know why calls destroy().
     }
 }
 
@@ -51,6 +52,7 @@ void GuestContext::destroy() {
     if (handle == psp::GuestHandle{}) return;
     if (asid != psp::Asid{}) {
         try {
+            if (before_end_) before_end_();
             psp::run(*firmware_, psp::Deactivate{.guest = handle});
         } catch (...) {
             asids_->retire(asid);

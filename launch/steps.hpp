@@ -23,6 +23,9 @@ public:
     /// DEACTIVATE, DECOMMISSION. Throws Error{Fault::firmware} when the PSP refuses; then the ASID is retired rather than reused, and the pool told
     /// of the stuck context. Once only; later calls do nothing.
     void destroy();
+    /// What must be over before the context may end, however that comes about: its guest. While `first` throws, the guest may still be there: the
+    /// context stays, is told to the pool as a stuck one, and its ASID is retired.
+    void end_after(std::function<void()> first) { before_end_ = std::move(first); }
     /// Leaves guest and ASID as they are: for a guest that is to run on when this program ends. Nothing is given back.
     void leave() noexcept {
         handle_ = {};
@@ -40,6 +43,7 @@ private:
     psp::GuestHandle handle_;
     psp::Asid asid_{};    // 0: none
     psp::Asid suspect_{}; // one that an ACTIVATE without an answer may have installed
+    std::function<void()> before_end_;
 };
 
 /// LAUNCH_FINISH was given: the guest may run. Destroying it takes the guest's key away.
@@ -95,6 +99,8 @@ public:
                          const std::function<void(psp::GuestHandle)>& started);
     psp::GuestHandle handle() const noexcept { return context_.handle(); }
     psp::Asid asid() const noexcept { return context_.asid(); }
+    /// As GuestContext::end_after, for this and all states that follow.
+    void end_after(std::function<void()> first) { context_.end_after(std::move(first)); }
     /// LAUNCH_UPDATE_DATA for [start, start + length_bytes), a command a contiguous run. Both are multiples of 16.
     void update_data(const GuestMemory& memory, psp::Gpa start, std::uint64_t length_bytes);
     /// LAUNCH_UPDATE_VMSA for one vCPU's page.

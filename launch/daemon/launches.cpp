@@ -163,28 +163,38 @@ std::variant<Record, Refusal> Launches::create(const LaunchRequest& request) {
                                  {"owner", request.owner},
                                  {"policy", request.policy},
                                  {"state", "accepted"}});
-    const std::scoped_lock lock{mutex_};
-    if (stopping_) live->cancel.now(); // its thread takes it down at once
-    live_.emplace(admitted.id, live);
-    start_thread(live, [this](Live& mine) { drive(mine); });
+    try {
+        const std::scoped_lock lock{mutex_};
+        if (stopping_) live->cancel.now(); // its thread takes it down at once
+        live_.emplace(admitted.id, live);
+        start_thread(live, [this](Live& mine) { drive(mine); });
+    } catch (const Error& error) {
+        finish(*live, State::failed, error.what());
+        return Refusal{503, error.what(), error.hint()};
+    }
     return admitted;
 }
 
 void Launches::start_thread(const std::shared_ptr<Live>& live, std::function<void(Live&)> body) {
     if (live->thread.joinable()) live->thread.join(); // idle: it is over, or all but
     live->idle = false;
-    live->thread = std::thread{[this, mine = live.get(), body = std::move(body)] {
-        body(*mine);
-        std::unique_lock lock{mutex_};
-        if (mine->cancel.called() && mine->copy().state == State::running && mine->guest) {
-            // Called off between its last look and now.
-            lock.unlock();
-            finish(*mine, State::destroyed, "ended by request");
-            lock.lock();
-        }
-        mine->idle = true;
-        changed_.notify_all();
-    }};
+    try {
+        live->thread = std::thread{[this, mine = live.get(), body = std::move(body)] {
+            body(*mine);
+            std::unique_lock lock{mutex_};
+            if (mine->cancel.called() && mine->copy().state == State::running && mine->guest) {
+                // Called off between its last look and now.
+                lock.unlock();
+                finish(*mine, State::destroyed, "ended by request");
+                lock.lock();
+            }
+            mine->idle = true;
+            changed_.notify_all();
+        }};
+    } catch (const std::system_error& error) {
+        live->idle = true;
+        throw Error{Fault::system, fmt::format("no thread for a launch: {}", error.what()), "end guests, or raise the unit's TasksMax"};
+    }
 }
 
 std::vector<Record> Launches::list(std::size_t limit, const std::optional<std::string>& name) const {
@@ -239,7 +249,7 @@ std::variant<Record, Refusal> Launches::cancel(std::uint64_t id) {
     if (has_ended(live->copy().state)) return Refusal{409, fmt::format("launch {} has ended: {}", id, name(live->copy().state)), ""};
     live->cancel.now();
     const std::scoped_lock lock{mutex_};
-    if (live->idle && live->copy().state == State::running)
+    if (live->idle && !live->leftover && live->copy().state == State::running) // a leftover is tried each second anyway
         start_thread(live, [this](Live& mine) { finish(mine, State::destroyed, "ended by request"); });
     return live->copy();
 }

@@ -90,8 +90,10 @@ private:
     void journal_is(const std::string& trouble);
     attest::ExchangeAnswer ask(Live& live, const OwnerChannel::MakeRequest& make);
     Owner owner_of(const Live& live) const;
+    /// With mutex_ held, for a launch that is idle. Throws Error{Fault::system} when no thread is to be had; it stays idle then.
     void start_thread(const std::shared_ptr<Live>& live, std::function<void(Live&)> body);
     void recover_one(Record record);
+    void retry_leftover(const std::shared_ptr<Live>& live);
     void collect_stuck();
     void free_stuck();
     void sweep_unknown();

@@ -25,6 +25,7 @@ struct Launches::Live {
     std::atomic<bool> idle{true};    // no thread is at work on it
     std::atomic<bool> unsaved{false}; // its end is not in the journal
     std::atomic<bool> guest_left{false}; // its guest could not be destroyed: to be tried again, for the end below
+    std::atomic<bool> leftover{false};   // of an earlier run, which could not be ended: to be tried again
     State end = State::destroyed;
     std::string end_reason;
 

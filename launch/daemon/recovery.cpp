@@ -23,6 +23,10 @@ void take_apart(psp::Firmware& firmware, psp::GuestHandle handle) {
     if (gone != psp::Status::success && gone != psp::Status::invalid_guest) throw psp::refusal(psp::Decommission::name, gone);
 }
 
+std::string left_reason(const std::exception& error) {
+    return printable(fmt::format("left by an earlier run, and could not be ended: {}", error.what()), 2048);
+}
+
 } // namespace
 
 void Launches::recover() {
@@ -31,16 +35,44 @@ void Launches::recover() {
     for (Record& record : parts_.journal.unended()) {
         try {
             recover_one(record);
-        } catch (const Error& error) {
-            // Its guest may still be there: it keeps its state, and its ASID stays away from others.
+        } catch (const std::exception& error) {
+            // Its guest may still be there: it keeps state and name, its ASID stays away from others, and all of it is tried again.
             parts_.log.error("a launch of an earlier run could not be ended",
                              {{"launch", std::to_string(record.id)}, {"name", record.request.name}, {"reason", error.what()}});
             asids_.set_aside(record.asid);
-            record.reason = printable(fmt::format("left by an earlier run, and could not be ended: {}", error.what()), 2048);
+            record.reason = left_reason(error);
+            const auto live = std::make_shared<Live>();
+            live->source = parts_.backend.source(record.request.guest.at("kind").get_ref<const std::string&>());
+            live->record = record;
+            live->leftover = true;
+            {
+                const std::scoped_lock lock{mutex_};
+                live_.emplace(record.id, live);
+            }
             parts_.journal.save(record);
         }
     }
     take_psp_into_use();
+}
+
+void Launches::retry_leftover(const std::shared_ptr<Live>& live) {
+    const Record record = live->copy();
+    try {
+        recover_one(record);
+    } catch (const std::exception& error) {
+        const std::scoped_lock lock{live->mutex};
+        live->record.reason = left_reason(error);
+        return;
+    }
+    {
+        const std::scoped_lock lock{mutex_};
+        if (const auto found = live_.find(record.id); found != live_.end() && found->second == live) live_.erase(found);
+    }
+    const auto after = find(record.id);
+    const bool has_asid = (after && after->asid == record.asid) ||
+                          std::ranges::any_of(parts_.journal.stuck(), [&](const auto& stuck) { return stuck.asid == record.asid; });
+    if (!has_asid) asids_.restore(record.asid);
+    if (live->cancel.called()) static_cast<void>(cancel(record.id)); // it was adopted instead
 }
 
 void Launches::recover_one(Record record) {
@@ -74,7 +106,7 @@ void Launches::recover_one(Record record) {
             parts_.log.notice("launch adopted", {{"launch", std::to_string(record.id)}, {"name", record.request.name}, {"context", context}});
             live->record = record;
             const std::scoped_lock lock{mutex_};
-            live_.emplace(record.id, live);
+            live_.insert_or_assign(record.id, live);
             return;
         }
     }
@@ -131,7 +163,14 @@ void Launches::collect_stuck() {
 }
 
 void Launches::free_stuck() {
+    std::set<std::uint32_t> of_guests; // contexts whose guest may still be there
+    {
+        const std::scoped_lock lock{mutex_};
+        for (const auto& [id, live] : live_)
+            if (live->guest_left || live->leftover) of_guests.insert(psp::raw(live->copy().handle));
+    }
     for (const auto& stuck : parts_.journal.stuck()) {
+        if (of_guests.contains(psp::raw(stuck.handle))) continue;
         take_apart(parts_.psp, stuck.handle);
         parts_.journal.remove_stuck(stuck.handle);
         if (stuck.asid != psp::Asid{}) asids_.restore(stuck.asid);
@@ -200,6 +239,10 @@ void Launches::maintain() {
     }
     for (const auto& live : all) {
         if (!live->idle) continue;
+        if (live->leftover) {
+            retry_leftover(live);
+            continue;
+        }
         const Record record = live->copy();
         if (live->unsaved) {
             try {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // sevd: the host's daemon. Builds its resources, gives up its rights, and waits for signals.
 #include <cerrno>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <optional>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -96,6 +98,21 @@ void reload(const Options& options, Configuration& configuration, Launches& laun
     service::notify_ready("serving");
 }
 
+/// Each second, what is due. It may wait for a PSP that hangs, so it has a thread of its own: that is no reason to be killed by the watchdog, or to
+/// hear no signal.
+void look_after(const std::stop_token& stop, Launches& launches, service::Log& log) {
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    std::unique_lock lock{mutex};
+    do {
+        try {
+            launches.maintain();
+        } catch (const std::exception& error) {
+            log.error("maintenance", {{"reason", error.what()}});
+        }
+    } while (!changed.wait_for(lock, stop, turn, [&] { return stop.stop_requested(); }));
+}
+
 void turn_until_told(const Fd& signal_fd, const Options& options, Configuration& configuration, Launches& launches, Api& api, service::Server& server,
                      service::Log& log) {
     const auto watchdog = service::watchdog_interval();
@@ -103,12 +120,7 @@ void turn_until_told(const Fd& signal_fd, const Options& options, Configuration&
         const int signal = next_signal(signal_fd, std::min(turn, watchdog.value_or(turn)));
         if (signal == SIGHUP) reload(options, configuration, launches, api, log);
         if (signal == SIGTERM || signal == SIGINT) return;
-        try {
-            launches.maintain();
-        } catch (const Error& error) {
-            log.error("maintenance", {{"reason", error.what()}});
-        }
-        // The watchdog is fed only while connections are attended to; a silent PSP is no reason to be killed, it is reported instead.
+        // The watchdog is fed only while connections are attended to.
         if (watchdog && server.alive(watch_deadline)) service::notify_watchdog();
     }
 }
@@ -154,13 +166,16 @@ int serve(const Options& options) {
     service::notify_ready(backend->title);
     log.notice("ready");
 
+    std::jthread caretaker{[&](const std::stop_token& stop) { look_after(stop, launches, log); }};
     turn_until_told(signal_fd, options, configuration, launches, api, server, log);
 
     service::notify_stopping("waiting for launches to end");
     log.notice("stopping");
+    caretaker.request_stop();
     const bool ended = launches.stop(drain_patience);
     events.close();
     server.drain(answer_patience);
+    caretaker.join(); // a PSP that hangs holds it for at most the PSP's deadline
     if (!ended) log.error("some launches did not end in time; the next start takes them up");
     log.notice("stopped");
     return 0;
