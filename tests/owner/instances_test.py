@@ -72,14 +72,15 @@ class Instances(Case):
         self.verify()
 
     def test_killing_an_instance_at_each_step(self):
-        """The one that works on a step is killed after a time drawn from a fixed seed: before, during or after the step. Then another is asked the
-        same."""
+        """The one that works on a step is killed before it is asked, when it has answered, and in most rounds while it works, after a time drawn from
+        a fixed seed. Then another is asked the same."""
         print(f"seed {SEED}, {ROUNDS} rounds", file=sys.stderr)
         draw = random.Random(SEED)
         ends = {"before": 0, "lost": 0, "after": 0}
-        for number in range(ROUNDS):
+        plan = [(step, when) for step in (1, 2) for when in ("before", "after")]
+        plan += [(draw.choice((1, 2)), "during") for _ in range(ROUNDS)]
+        for number, (step, when) in enumerate(plan):
             victim, other = draw.sample(self.three, 2)
-            step = draw.choice((1, 2))
             first = host.session_request(launch=f"launch {number}")
             delay = draw.uniform(0, 0.025)
             got = []
@@ -92,11 +93,20 @@ class Instances(Case):
 
             def ask_and_kill(body):
                 thread = threading.Thread(target=ask, args=(body,))
-                thread.start()
-                time.sleep(delay)
-                victim.stop(signal.SIGKILL)
+                if when == "before":
+                    victim.stop(signal.SIGKILL)
+                    thread.start()
+                else:
+                    thread.start()
+                    if when == "after":
+                        thread.join(30)
+                    else:
+                        time.sleep(delay)
+                    victim.stop(signal.SIGKILL)
                 thread.join(30)
                 self.assertFalse(thread.is_alive())
+                if when != "during":
+                    self.assertEqual(bool(got), when == "after")
 
             if step == 1:
                 ask_and_kill(first)
@@ -119,7 +129,11 @@ class Instances(Case):
                 if not got or "judgement" not in got[0]:
                     self.assertTrue("judgement" in again or again["trouble"]["message"] == "the session was used already", again)
             victim.start()
+            if number + 1 == len(plan) and not ends["lost"] and len(plan) < 10 * ROUNDS:
+                plan.append((2, "during"))  # none was hit at work yet
         print(f"killed in step 2: {ends}", file=sys.stderr)
+        for end, count in ends.items():
+            self.assertGreater(count, 0, f"no instance was killed so that step 2 ended like this: {end}")
         records = self.verify()
         taken = [record["session"] for record in records if record["event"] == "session.taken"]
         self.assertEqual(len(taken), len(set(taken)), "a session was taken twice")
