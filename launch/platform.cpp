@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include "psp/chain.hpp"
-
 namespace sev::launch {
 
 namespace {
@@ -29,9 +27,7 @@ InitialisedPlatform::~InitialisedPlatform() {
     }
 }
 
-attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level) {
-    attest::PlatformEvidence evidence;
-    evidence.status = psp::run(firmware, psp::GetPlatformStatus{});
+psp::Chain platform_chain(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement) {
     auto exported = psp::run(firmware, psp::PdhCertExport{});
     psp::Chain chain{.pdh = exported.pdh, .pek = exported.pek, .oca = exported.oca, .cek = exported.cek, .ask = std::nullopt, .ark = std::nullopt};
     if (endorsement) {
@@ -44,7 +40,13 @@ attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::o
         chain.ask = endorsement->ask;
         chain.ark = endorsement->ark;
     }
-    evidence.chain = chain.serialize();
+    return chain;
+}
+
+attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level) {
+    attest::PlatformEvidence evidence;
+    evidence.status = psp::run(firmware, psp::GetPlatformStatus{});
+    evidence.chain = platform_chain(firmware, endorsement).serialize();
     const auto ids = psp::attempt(firmware, psp::GetId{});
     if (ids.reply && !ids.reply->empty()) evidence.chip_id = ids.reply->front();
     const auto backend = attest::backend_named(firmware.backend());

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "attest/protocol/platform_evidence.hpp"
+#include "psp/chain.hpp"
 #include "psp/command.hpp"
 #include "psp/physical_memory.hpp"
 
@@ -33,9 +34,12 @@ private:
     std::unique_ptr<psp::Pages> tmr_; // null: somebody else gave INIT
 };
 
-/// What the host says of its platform: PLATFORM_STATUS, PDH_CERT_EXPORT, GET_ID, and the endorsement's CEK in place of the unsigned one. Throws
-/// Error{Fault::malformed} "endorsement is of another chip" when the endorsed CEK is not the one the PSP exports. Without an endorsement the chain
-/// ends at the unsigned CEK, which no guest owner trusts.
+/// PDH_CERT_EXPORT's certificates, with the endorsement's CEK in place of the unsigned one. Throws Error{Fault::malformed} "endorsement is of another
+/// chip" when the endorsed CEK is not the one the PSP exports. Without an endorsement the chain ends at the unsigned CEK, which no guest owner
+/// trusts.
+psp::Chain platform_chain(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement);
+
+/// What the host says of its platform: PLATFORM_STATUS, `platform_chain`, GET_ID. Throws as they do.
 attest::PlatformEvidence platform_evidence(psp::Firmware& firmware, const std::optional<Endorsement>& endorsement, unsigned level);
 
 } // namespace sev::launch

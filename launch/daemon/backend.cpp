@@ -5,6 +5,7 @@
 #include "launch/xen/source.hpp"
 #include "psp/ccp/ccp_firmware.hpp"
 #include "psp/emulator/emulated_firmware.hpp"
+#include "psp/xen/xen_firmware.hpp"
 
 namespace sev::daemon {
 namespace {
@@ -59,19 +60,42 @@ struct EmulatedBackend final : Backend {
     }
 };
 
+/// What AMD says of this chip, from the files that the configuration names.
+std::optional<launch::Endorsement> endorsement_of(const PspChoice& choice) {
+    if (!choice.cek) return std::nullopt;
+    const Bytes ca = read_file(*choice.ca, certificate_limit_bytes);
+    const auto ask = psp::parse_ca_certificate_prefix(ca, choice.ca->string());
+    const Bytes cek = read_file(*choice.cek, certificate_limit_bytes);
+    return launch::Endorsement{psp::parse_sev_certificate(cek, choice.cek->string()), ask.certificate,
+                               psp::parse_ca_certificate(ByteView{ca}.subspan(ask.used_bytes), choice.ca->string())};
+}
+
 struct CcpBackend final : Backend {
     explicit CcpBackend(const PspChoice& choice) {
         firmware = std::make_shared<psp::ccp::CcpFirmware>(choice.device, psp::ccp::Access::read_write);
         level = 2;
         title = fmt::format("AMD Secure Processor behind {}", choice.device.string());
         no_launches = "Linux's /dev/sev has no launch commands: guests of KVM are launched by KVM itself";
-        if (choice.cek) {
-            const Bytes ca = read_file(*choice.ca, certificate_limit_bytes);
-            const auto ask = psp::parse_ca_certificate_prefix(ca, choice.ca->string());
-            const Bytes cek = read_file(*choice.cek, certificate_limit_bytes);
-            endorsement = launch::Endorsement{psp::parse_sev_certificate(cek, choice.cek->string()), ask.certificate,
-                                              psp::parse_ca_certificate(ByteView{ca}.subspan(ask.used_bytes), choice.ca->string())};
-        }
+        endorsement = endorsement_of(choice);
+    }
+};
+
+struct XenBackend final : Backend {
+    XenBackend(const PspChoice& choice, std::unique_ptr<psp::xen::CocoCalls> calls) {
+        const auto behind = std::make_shared<psp::xen::XenFirmware>(std::move(calls), choice.layout);
+        const std::string_view layout = psp::xen::name(behind->layout());
+        const psp::xen::CocoStatus& status = behind->status();
+        firmware = behind;
+        level = behind->level();
+        title = fmt::format("AMD Secure Processor behind Xen's coco hypercall, layout {}", layout);
+        if (status.version_build && (status.version_major != 0 || status.version_minor != 0))
+            title += fmt::format(", firmware {}.{}.{}", status.version_major, status.version_minor, *status.version_build);
+        no_launches =
+            behind->layout() == psp::xen::Layout::rfc_2025_05
+                ? fmt::format("Xen's coco hypercall, layout {}, gives no evidence of a guest and takes no secrets: no owner could judge it", layout)
+                : fmt::format("Xen's coco hypercall, layout {}, does not return what LAUNCH_MEASURE gave: no owner frees a secret without it",
+                              layout);
+        endorsement = endorsement_of(choice);
     }
 };
 
@@ -87,8 +111,13 @@ std::unique_ptr<Backend> open_backend(const Configuration& configuration) {
     switch (configuration.psp.backend) {
     case PspChoice::Backend::emulated: return std::make_unique<EmulatedBackend>(configuration);
     case PspChoice::Backend::ccp: return std::make_unique<CcpBackend>(configuration.psp);
+    case PspChoice::Backend::xen: return within("PSP backend xen", [&] { return open_xen_backend(configuration.psp, psp::xen::open_xencall()); });
     }
     throw Error{Fault::bug, "a PSP backend without a name"};
+}
+
+std::unique_ptr<Backend> open_xen_backend(const PspChoice& choice, std::unique_ptr<psp::xen::CocoCalls> calls) {
+    return std::make_unique<XenBackend>(choice, std::move(calls));
 }
 
 } // namespace sev::daemon

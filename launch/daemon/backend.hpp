@@ -27,7 +27,11 @@ struct Backend {
     launch::GuestSource* source(std::string_view kind) const;
 };
 
-/// Opens what the configuration names; nothing else is ever tried. Throws as the transports do. It gives the PSP no command yet.
+/// Opens what the configuration names; nothing else is ever tried. Throws as the transports do: for "xen" also when this Xen's hypercall is absent or
+/// of no layout that is known or named. Nothing of the platform changes.
 std::unique_ptr<Backend> open_backend(const Configuration& configuration);
+
+/// The backend "xen" over these hypercalls, for open_backend and for tests. It launches nothing: no layout that is known lets an owner free a secret.
+std::unique_ptr<Backend> open_xen_backend(const PspChoice& choice, std::unique_ptr<psp::xen::CocoCalls> calls);
 
 } // namespace sev::daemon

@@ -43,6 +43,14 @@ Owner owner_from_json(const json::Value& value, const std::string& what) {
     return out;
 }
 
+/// AMD's endorsement of the chip: both files or neither.
+void read_endorsement(json::Object& object, PspChoice& out) {
+    if (object.has("cek") != object.has("ca")) object.refuse("cek", "and \"ca\" belong together, want both or neither");
+    if (!object.has("cek")) return;
+    out.cek = absolute_path(object, "cek");
+    out.ca = absolute_path(object, "ca");
+}
+
 PspChoice psp_from_json(json::Object object) {
     PspChoice out;
     const std::string backend = object.string("backend");
@@ -57,13 +65,18 @@ PspChoice psp_from_json(json::Object object) {
     } else if (backend == "ccp") {
         out.backend = PspChoice::Backend::ccp;
         if (object.has("device")) out.device = absolute_path(object, "device");
-        if (object.has("cek") != object.has("ca")) object.refuse("cek", "and \"ca\" belong together, want both or neither");
-        if (object.has("cek")) {
-            out.cek = absolute_path(object, "cek");
-            out.ca = absolute_path(object, "ca");
+        read_endorsement(object, out);
+    } else if (backend == "xen") {
+        out.backend = PspChoice::Backend::xen;
+        if (object.has("layout")) {
+            const std::string layout = object.string("layout");
+            out.layout = psp::xen::layout_named(layout);
+            if (!out.layout)
+                object.refuse("layout", fmt::format("is \"{}\", want \"rfc-2025-05\", \"vates-a\" or \"vates-b\"", printable(layout)));
         }
+        read_endorsement(object, out);
     } else {
-        object.refuse("backend", fmt::format("is \"{}\", want \"emulated\" or \"ccp\"", printable(backend)));
+        object.refuse("backend", fmt::format("is \"{}\", want \"emulated\", \"ccp\" or \"xen\"", printable(backend)));
     }
     out.deadline = std::chrono::milliseconds{object.number_or("deadline_ms", 30'000, 600'000)};
     if (out.deadline.count() == 0) object.refuse("deadline_ms", "is 0, want 1 to 600000");

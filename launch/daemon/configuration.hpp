@@ -11,6 +11,7 @@
 #include "attest/protocol/jws.hpp"
 #include "base/file.hpp"
 #include "base/json.hpp"
+#include "psp/xen/coco.hpp"
 
 namespace sev::daemon {
 
@@ -32,11 +33,12 @@ struct Owner {
 
 /// Which PSP, and how. The emulated one is used only where "backend" names it.
 struct PspChoice {
-    enum class Backend { emulated, ccp } backend = Backend::ccp;
+    enum class Backend { emulated, ccp, xen } backend = Backend::ccp;
     Path state;                   // emulated: the chip's directory, made by sev-emulator create
     std::vector<std::string> faults; // emulated: injected from the start, "LAUNCH_START=HWERROR_UNSAFE,skip=1"
     Path device = "/dev/sev";     // ccp
-    std::optional<Path> cek, ca;  // ccp: AMD's endorsement of this chip: the signed CEK, and ASK and ARK
+    std::optional<psp::xen::Layout> layout; // xen: of the coco hypercall; needed where the hypervisor does not tell
+    std::optional<Path> cek, ca;  // ccp, xen: AMD's endorsement of this chip: the signed CEK, and ASK and ARK
     std::chrono::milliseconds deadline{30'000}; // for one command
     friend bool operator==(const PspChoice&, const PspChoice&) = default;
 };

@@ -41,7 +41,9 @@ class Configurations(host.Host):
             self.configuration.write_text(json.dumps(value))
             return self.run_sevd("--check", "--config", str(self.configuration)).returncode == 0
 
-        for value in (good, example):
+        others = [{**good, "psp": psp} for psp in ({"backend": "xen"}, {"backend": "xen", "layout": "vates-b", "cek": "/x", "ca": "/y", "deadline_ms": 1},
+                                                   {"backend": "ccp"})]
+        for value in (good, example, *others):
             schema.validate(value)
             self.assertTrue(program(value))
 
@@ -65,7 +67,9 @@ class Configurations(host.Host):
                              (["owners", "alice", "channel"], [{}, {"unix": "/x", "command": ["/y"]}, {"command": []}]),
                              (["owners", "alice", "channel"], [{"command": ["relative"]}, {"unix": "x"}]),
                              (["owners", "../x"], [good["owners"]["alice"]]), (["limits"], [{"launches": -1}, {"x": 1}]),
-                             (["psp"], [{"backend": "ccp", "cek": "/x"}, {"backend": "emulated"}, {}])):
+                             (["psp"], [{"backend": "ccp", "cek": "/x"}, {"backend": "emulated"}, {}]),
+                             (["psp"], [{"backend": "xen", "layout": "snp"}, {"backend": "xen", "cek": "/x"}, {"backend": "xen", "state": "/x"},
+                                        {"backend": "xen", "device": "/dev/sev"}, {"backend": "ccp", "layout": "vates-a"}])):
             broken += [changed(*path, to=value) for value in values]
         for value in broken:
             self.assertFalse(schema.is_valid(value), value)
@@ -73,6 +77,20 @@ class Configurations(host.Host):
         self.configuration.write_text(json.dumps(good))
         self.configuration.chmod(0o666)
         self.assertIn("others may write it", self.run_sevd("--check", "--config", str(self.configuration)).stderr)
+
+    def test_backend_xen_without_its_hypercall(self):
+        """Not Xen's dom0, or a Xen without the coco hypercall: one line says which, one what to do; no other PSP takes its place."""
+        for psp in ({"backend": "xen"}, {"backend": "xen", "layout": "vates-b"}):
+            self.configure(psp=psp)
+            self.assertEqual(self.run_sevd("--check", "--config", str(self.configuration)).returncode, 0)
+            done = self.run_sevd("--config", str(self.configuration))
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            said = [line for line in done.stderr.splitlines() if line.startswith("sevd: ")]
+            self.assertEqual(len(said), 2, done.stderr)
+            self.assertRegex(said[0], r"^sevd: error: PSP backend xen: (libxencall\.so\.1 cannot be loaded|/dev/xen/hypercall: |this Xen has no coco hypercall)")
+            self.assertRegex(said[1], r"^sevd: hint: .")
+            self.assertNotIn("emulated PSP:", done.stderr)
+            self.assertFalse(self.socket.exists())
 
     def test_stop_points_are_for_the_emulated_psp_alone(self):
         self.configure(psp={"backend": "ccp"})
