@@ -17,8 +17,8 @@ struct AsidRange {
     friend bool operator==(const AsidRange&, const AsidRange&) = default;
 };
 
-/// The ASIDs of one platform. A dirty one is handed out only after WBINVD and DF_FLUSH, which are issued when no clean one is left in its half. All are
-/// dirty at first, because nobody says what used them before, and so is each that is released. Thread-safe.
+/// The ASIDs of one platform. A dirty one is handed out only after WBINVD and DF_FLUSH, which are issued when no clean one is left in its half. All
+/// are dirty at first, because nobody says what used them before, and so is each that is released. Thread-safe.
 class AsidPool {
 public:
     /// Throws Error{Fault::malformed} for min_sev 0 or above max + 1.

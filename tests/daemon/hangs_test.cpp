@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A PSP that hangs at the commands around a launch's own, and at those of SEV-ES guests and of reports: launches_test.cpp has the others. Each is said,
-// wedges nothing, and leaves nothing behind once the PSP answers again.
+// A PSP that hangs at the commands around a launch's own, and at those of SEV-ES guests and of reports: launches_test.cpp has the others. Each is
+// said, wedges nothing, and leaves nothing behind once the PSP answers again.
 #include "tests/daemon/support.hpp"
 
 using namespace sev;

@@ -80,7 +80,7 @@ TEST_CASE("recovery: an ASID that was used before this run is handed out only af
     CHECK(record.asid == first);
 }
 
-TEST_CASE("recovery: every PSP status at GUEST_STATUS of a guest that runs: only INVALID_GUEST says that its context is gone; else its ASID is kept") {
+TEST_CASE("recovery: every PSP status at GUEST_STATUS of a running guest: only INVALID_GUEST says that its context is gone; else its ASID is kept") {
     DaemonHost host;
     for (const psp::StatusInfo& info : psp::all_statuses()) {
         if (info.status == psp::Status::success) continue;
@@ -122,7 +122,8 @@ TEST_CASE("recovery: every PSP status at GUEST_STATUS of a context that nobody k
         if (info.status == psp::Status::success) continue;
         CAPTURE(info.name);
         const std::uint32_t handle = psp::raw(left_context(host, std::nullopt));
-        host.emulator->faults().add({.command = psp::CommandId::guest_status, .status = info.status, .skip = handle - 1, .count = 1}); // 1 is asked first
+        // handle 1 is asked about first
+        host.emulator->faults().add({.command = psp::CommandId::guest_status, .status = info.status, .skip = handle - 1, .count = 1});
         Daemon daemon{host};
         host.emulator->faults().clear();
         CHECK(daemon.refusal("web").starts_with("503"));

@@ -80,7 +80,9 @@ public:
         vmsas_.push_back(vmsa_->at());
     }
     std::vector<launch::Run> locate(psp::Gpa start, std::uint64_t length) const override {
-        world_.gone_at(psp::raw(start) >= 0x100000 ? "LAUNCH_SECRET" : psp::raw(start) > 0 ? "LAUNCH_UPDATE_DATA of the second part" : "LAUNCH_UPDATE_DATA");
+        world_.gone_at(psp::raw(start) >= 0x100000 ? "LAUNCH_SECRET"
+                       : psp::raw(start) > 0       ? "LAUNCH_UPDATE_DATA of the second part"
+                                                   : "LAUNCH_UPDATE_DATA");
         if (psp::raw(start) >= 0x100000) return {{slot_->at() + (psp::raw(start) - 0x100000), length}};
         return {{memory_->at() + psp::raw(start), length}};
     }
