@@ -119,11 +119,15 @@ Answer watch(const Arguments& given, Console& console) {
     const Service daemon = Service::daemon(given);
     const auto timeout = std::chrono::milliseconds{static_cast<std::int64_t>(given.real_if("--timeout", 0.1, 86400).value_or(86400) * 1000)};
     if (!given.has("ID")) {
+        const auto end = std::chrono::steady_clock::now() + timeout;
         daemon.client().listen({.target = "/v1/events"}, timeout, [&](const client::Event& event) {
             if (const auto line = event_line(event)) console.print(*line);
             console.finish();
             return true;
         });
+        if (std::chrono::steady_clock::now() < end)
+            throw Error{Fault::network, "sevd ended the stream of events",
+                        "it stopped, or events came faster than they were taken; see: sevctl launches list"};
         return Answer::yes;
     }
     const auto launch = daemon.get(target_of(given));
@@ -165,7 +169,8 @@ const Command launches_cancel_command{
 const Command launches_watch_command{
     .name = "launches watch",
     .summary = "follow what sevd does, a line a step",
-    .text = "Without ID, every event until interrupted. With ID, that launch's steps until it runs (exit status 0) or has ended (1).",
+    .text = "Without ID, every event until interrupted; exit status 2 when sevd ends the stream before. "
+            "With ID, that launch's steps until it runs (exit status 0) or has ended (1).",
     .example = "sevctl launches watch 7",
     .arguments = watch_arguments,
     .run = watch,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/daemon/configuration.hpp"
 
+#include <cerrno>
+#include <cstring>
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -96,6 +99,21 @@ XenHost xen_from_json(json::Object object) {
     return out;
 }
 
+/// From the very file whose owner and mode were looked at, and not from what has its name by now.
+std::string text_of(const OpenFile& file, const std::string& what) {
+    if (file.size_bytes > Configuration::limit_bytes)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the limit of {}", what, file.size_bytes, Configuration::limit_bytes)};
+    std::string out(static_cast<std::size_t>(file.size_bytes), '\0');
+    for (std::size_t got = 0; got < out.size();) {
+        const ssize_t some = ::read(file.fd.get(), out.data() + got, out.size() - got);
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) throw Error{Fault::system, fmt::format("{}: {}", what, std::strerror(errno))};
+        if (some == 0) throw Error{Fault::system, fmt::format("{}: shrank while it was read", what)};
+        got += static_cast<std::size_t>(some);
+    }
+    return out;
+}
+
 } // namespace
 
 Configuration Configuration::from_json(const json::Value& value, std::string_view what) {
@@ -142,11 +160,13 @@ Configuration Configuration::parse(std::string_view text, std::string_view what)
 
 Configuration Configuration::load(const Path& path) {
     const std::string what = printable(path.string(), 1024);
+    const OpenFile file = open_regular(path);
     struct stat status {};
-    if (::stat(path.c_str(), &status) == 0 && ((status.st_mode & 0022) != 0 || (status.st_uid != 0 && status.st_uid != ::geteuid())))
+    if (::fstat(file.fd.get(), &status) != 0) throw Error{Fault::system, fmt::format("{}: {}", what, std::strerror(errno))};
+    if ((status.st_mode & 0022) != 0 || (status.st_uid != 0 && status.st_uid != ::geteuid()))
         throw Error{Fault::usage, fmt::format("{}: others may write it (mode {:04o}, owner {})", what, status.st_mode & 07777, status.st_uid),
                     "chown root, chmod go-w: it names keys and commands that are trusted"};
-    return parse(read_text(path, limit_bytes), what);
+    return parse(text_of(file, what), what);
 }
 
 std::vector<std::string> Configuration::needs_restart(const Configuration& other) const {
@@ -156,6 +176,7 @@ std::vector<std::string> Configuration::needs_restart(const Configuration& other
     if (socket != other.socket) out.emplace_back("socket");
     if (group != other.group) out.emplace_back("group");
     if (state != other.state) out.emplace_back("state");
+    if (memory_limit_bytes != other.memory_limit_bytes) out.emplace_back("limits.guest_memory_bytes");
     return out;
 }
 

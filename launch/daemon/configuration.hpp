@@ -74,7 +74,8 @@ struct Configuration {
     static Configuration parse(std::string_view text, std::string_view what);
     /// Reads a file that nobody but root and the user sevd runs as may write. Throws Error{Fault::usage} for another one.
     static Configuration load(const Path& path);
-    /// What another configuration cannot change while the daemon runs: "psp", "socket" …; empty when all of it can be taken over.
+    /// What another configuration cannot change while the daemon runs: "psp", "socket", "limits.guest_memory_bytes" …; empty when all of it can be
+    /// taken over.
     std::vector<std::string> needs_restart(const Configuration& other) const;
     friend bool operator==(const Configuration&, const Configuration&) = default;
 };

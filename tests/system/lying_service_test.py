@@ -186,6 +186,12 @@ class Lies(unittest.TestCase):
         print(f"{runs} lies")
         self.assertGreater(runs, 500)
 
+    def test_a_stream_of_all_events_that_ends_is_trouble(self):
+        self.play({("GET", "/v1/events"): self.events})
+        done = self.run_it(["launches", "watch"])
+        self.assertEqual(self.trouble(done), "sevctl: error: sevd ended the stream of events")
+        self.assertIn(b"LAUNCH_START", done.stdout)  # what was heard before is not lost
+
     def test_values_out_of_range(self):
         words, answers = self.commands["launches show"]
         for path, what in ((("id",), 0), (("id",), -1), (("id",), 1e300), (("id",), "7"), (("level",), 6), (("state",), "happy"), (("ended",), True), (("created",), "2026-13-01T00:00:00Z"),
