@@ -63,6 +63,16 @@ json::Value owners_json(const Configuration& configuration) {
     return out;
 }
 
+/// Who asks without a body or a query gives nothing that could be wrong: what is wrong is this host's, so 500 with the reason, and in the log.
+Response answer_of_ours(const std::function<Response(const Request&)>& handle, const Request& request) {
+    try {
+        return handle(request);
+    } catch (const Error& error) {
+        if (error.fault() != Fault::usage && error.fault() != Fault::malformed) throw;
+        throw Error{Fault::system, error.what(), error.hint()};
+    }
+}
+
 } // namespace
 
 Api::Api(Parts parts, const Configuration& configuration) : parts_{std::move(parts)}, started_{now()} {
@@ -176,16 +186,18 @@ std::vector<Route> Api::routes() {
         return Route{
             .method = "GET", .path = path, .body_limit_bytes = 0, .content_type = "", .where = where, .admit = {}, .handle = std::move(handle)};
     };
+    const auto tell = [&](const char* path, std::function<Response(const Request&)> handle) {
+        return read(path, Where::worker, [handle = std::move(handle)](const Request& request) { return answer_of_ours(handle, request); });
+    };
     const auto writers = [this](const service::Peer& peer) { return may_write(peer); };
     return {
-        read("/v1/status", Where::worker, [this](const Request&) { return service::json_response(status()); }),
-        read("/v1/platform", Where::worker, [this](const Request&) { return platform(); }),
-        read("/v1/platform/certificates", Where::worker, [this](const Request&) { return certificates(); }),
+        tell("/v1/status", [this](const Request&) { return service::json_response(status()); }),
+        tell("/v1/platform", [this](const Request&) { return platform(); }),
+        tell("/v1/platform/certificates", [this](const Request&) { return certificates(); }),
         read("/v1/launches", Where::worker, [this](const Request& request) { return list(request); }),
-        read("/v1/launches/{id}", Where::worker, [this](const Request& request) { return one(request); }),
-        read("/v1/launches/{id}/bundle", Where::worker, [this](const Request& request) { return bundle(request); }),
-        read("/v1/host-key", Where::worker,
-             [this](const Request&) { return service::json_response(parts_.host_key.public_key().to_json()); }),
+        tell("/v1/launches/{id}", [this](const Request& request) { return one(request); }),
+        tell("/v1/launches/{id}/bundle", [this](const Request& request) { return bundle(request); }),
+        tell("/v1/host-key", [this](const Request&) { return service::json_response(parts_.host_key.public_key().to_json()); }),
         Route{.method = "POST",
               .path = "/v1/launches",
               .body_limit_bytes = LaunchRequest::limit_bytes,
@@ -209,7 +221,7 @@ std::vector<Route> Api::routes() {
              }),
         read("/v1/openapi.json", Where::io_thread,
              [](const Request&) { return service::text_response(std::string{openapi_json()}, "application/json"); }),
-        read("/metrics", Where::worker, [this](const Request&) { return service::text_response(metrics_.text(), service::Metrics::content_type); }),
+        tell("/metrics", [this](const Request&) { return service::text_response(metrics_.text(), service::Metrics::content_type); }),
     };
 }
 

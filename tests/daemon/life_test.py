@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sevd as its users meet it: the life of a launch, its document, events, configuration, signals, clients of every sort, sizes and times."""
-import base64
+"""sevd as its users meet it: who may do what, configuration, signals, clients of every sort, sizes and times."""
+import grp
 import json
 import os
 import pathlib
@@ -13,132 +13,7 @@ import time
 import unittest
 
 import host
-
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
-OPENAPI = json.loads((host.ROOT / "docs/sevd.openapi.json").read_text())
-
-
-def check(method, path, status, body, content_type):
-    """Holds one answer against the document: path, method, status, media type and schema."""
-    operation = OPENAPI["paths"][path][method.lower()]
-    described = operation["responses"][str(status)]["content"]
-    media = content_type.split(";")[0]
-    assert media in described, f"{method} {path} {status}: {media} is not in the document"
-    schema = dict(described[media]["schema"])
-    schema["components"] = OPENAPI["components"]
-    if jsonschema:
-        jsonschema.Draft202012Validator(schema).validate(body if "json" in media else "")
-
-
-class Document(host.Host):
-    @unittest.skipUnless(jsonschema, "SKIPPED: no python3-jsonschema")
-    def test_every_answer_is_as_the_document_says(self):
-        self.owner = host.Owner(self.dir)
-        self.configure()
-        self.start()
-        seen = set()
-
-        def ask(method, path, route, want, **options):
-            status, body, headers = self.ask(method, path, **options)
-            self.assertEqual(status, want, body)
-            check(method, route, status, body, headers["Content-Type"])
-            seen.add((method, route))
-            return body
-
-        ask("GET", "/v1/status", "/v1/status", 200)
-        ask("GET", "/v1/platform", "/v1/platform", 200)
-        chain = ask("GET", "/v1/platform/certificates", "/v1/platform/certificates", 200)
-        self.assertEqual(len(chain), 4 * 2084 + 2 * 832)
-        launched = ask("POST", "/v1/launches", "/v1/launches", 201, body=self.request())
-        running = self.settle(launched["id"], "running")
-        self.assertEqual(running["state"], "running", running)
-        check("GET", "/v1/launches/{id}", 200, running, "application/json")
-        self.assertEqual(running["level"], 0)
-        self.assertTrue(running["emulated"])
-        self.assertTrue(running["verdict"]["trusted"])
-        ask("GET", f"/v1/launches/{launched['id']}", "/v1/launches/{id}", 200)
-        self.assertEqual(len(ask("GET", "/v1/launches", "/v1/launches", 200)["launches"]), 1)
-        ask("GET", "/v1/launches?limit=1", "/v1/launches", 200)
-        ask("GET", "/v1/launches?limit=0", "/v1/launches", 400)
-        for query, found in (("name=web", 1), ("name=%77e%62&limit=1", 1), ("name=other", 0), ("name=web%27", 0)):
-            self.assertEqual(len(ask("GET", f"/v1/launches?{query}", "/v1/launches", 200)["launches"]), found)
-        for query, says in (("name=", "query: name: 0 bytes, want 1 to 128"), (f"name={'x' * 129}", "129 bytes"), ("name=%C3%A9", "outside printable ASCII"), ("name=a&name=b", "each name once"),
-                            ("name=%1B[2J", "query is not"), ("limit=1001", 'query: limit is "1001", want 1 to 1000'), ("limit=", "limit is"), ("limit=-1", "limit is"),
-                            ("limit=1&names=web", "query: names is not known, want name or limit")):
-            problem = ask("GET", f"/v1/launches?{query}", "/v1/launches", 400)
-            self.assertIn(says, problem["detail"])
-        ask("GET", "/v1/launches?what=1", "/v1/launches", 400)
-        ask("GET", "/v1/launches/77", "/v1/launches/{id}", 404)
-        key = ask("GET", "/v1/host-key", "/v1/host-key", 200)
-        bundle = ask("GET", f"/v1/launches/{launched['id']}/bundle", "/v1/launches/{id}/bundle", 200)
-        header, payload = (json.loads(base64.urlsafe_b64decode(part + b"===")) for part in bundle.split(b".")[:2])
-        self.assertEqual(header, {"alg": "ES384", "kid": key["kid"], "typ": "vnd.xen-sev.bundle+jws;version=1"})
-        jsonschema.Draft202012Validator(json.loads((host.ROOT / "docs/schemas/signed-bundle.schema.json").read_text())).validate(payload)
-        self.assertEqual((payload["launch"], payload["state"], payload["bundle"]["offer"]["session_id"]), (launched["id"], "running", running["session"]))
-        ask("GET", "/v1/launches/77/bundle", "/v1/launches/{id}/bundle", 404)
-        ask("GET", "/v1/launches/x/bundle", "/v1/launches/{id}/bundle", 404)
-        ask("GET", "/v1/launches/x", "/v1/launches/{id}", 404)
-        ask("GET", "/v1/launches/99999999999999999999", "/v1/launches/{id}", 404)
-        ask("POST", "/v1/launches", "/v1/launches", 409, body=self.request())
-        ask("DELETE", "/v1/launches/77", "/v1/launches/{id}", 404)
-        ask("DELETE", f"/v1/launches/{launched['id']}", "/v1/launches/{id}", 202)
-        self.assertEqual(self.settle(launched["id"])["state"], "destroyed")
-        ask("DELETE", f"/v1/launches/{launched['id']}", "/v1/launches/{id}", 409)
-        ask("GET", "/v1/openapi.json", "/v1/openapi.json", 200)
-        self.assertEqual(self.get("/v1/openapi.json")[1], OPENAPI)
-        metrics = ask("GET", "/metrics", "/metrics", 200).decode()
-        self.assertIn('sevd_launches_ended_total{state="destroyed"} 1\n', metrics)
-        self.assertIn('sevd_asids{pool="sev",use="free"} 7\n', metrics)
-        wrong = [self.request("a", owner="bob"), self.request("a", guest={"kind": "ghost"}), self.request("a", guest=[]), self.request(7),
-                 self.request("a", guest={"kind": "image", "layout": "relative"}), self.request("a\nb"), self.request("a", policy="../x"),
-                 {**self.request(), "x": 1}, {"name": 1}, [], 0]
-        for bad in [json.dumps(value).encode() for value in wrong] + [b"", b"{", b"[" * 1000, b'{"name":"a","name":"b"}', b"\xff"]:
-            ask("POST", "/v1/launches", "/v1/launches", 400, body=bad)
-        ask("POST", "/v1/launches", "/v1/launches", 500, body=self.request("a", guest={"kind": "image", "layout": "/absent"}))
-        ask("POST", "/v1/launches", "/v1/launches", 413, body=b"1" * 65537)
-        ask("POST", "/v1/launches", "/v1/launches", 415, body=b"{}", headers={"Content-Type": "text/plain"})
-        wanted = {(method.upper(), path) for path, operations in OPENAPI["paths"].items() for method in operations} - {("GET", "/v1/events")}
-        self.assertEqual(seen, wanted)  # the event stream has a test of its own
-        self.stop()
-        self.assertEqual(self.owner.stop(), {"sessions": 1, "judged": 1, "released": 1})
-
-    def test_events_are_live_and_can_be_taken_up_again(self):
-        self.owner = host.Owner(self.dir)
-        self.configure()
-        self.start()
-        connection = host.UnixConnection(self.socket)
-        connection.request("GET", "/v1/events")
-        stream = connection.getresponse()
-        self.assertEqual(stream.getheader("Content-Type"), "text/event-stream")
-        launched = self.launch()
-        states, ids = [], []
-        while "running" not in states:
-            line = stream.readline().decode().rstrip("\n")
-            if line.startswith("id: "):
-                ids.append(int(line[4:]))
-            if line.startswith("data: "):
-                event = json.loads(line[6:])
-                if jsonschema:
-                    jsonschema.Draft202012Validator({"$ref": "#/components/schemas/Event", "components": OPENAPI["components"]}).validate(event)
-                self.assertEqual(event["launch"], launched)
-                if "step" not in event:
-                    states.append(event["state"])
-        self.assertEqual(states, ["accepted", "opening", "session", "loading", "judging", "releasing", "starting", "running"])
-        self.assertEqual(ids, list(range(ids[0], ids[0] + len(ids))))
-        connection.close()
-        again = host.UnixConnection(self.socket)
-        again.request("GET", "/v1/events", headers={"Last-Event-ID": str(ids[-2])})
-        stream = again.getresponse()
-        line = ""
-        while not line.startswith("id: "):
-            line = stream.readline().decode()
-        self.assertEqual(int(line[4:]), ids[-1])
-        again.close()
-        self.stop()
+from document import OPENAPI, check
 
 
 class Rights(host.Host):
@@ -185,6 +60,40 @@ class Rights(host.Host):
         os.chown(self.socket, 0, 12345)
         self.assertEqual(as_user(65534, 12345, "GET").stdout, "404\n")  # the group may look
         self.assertEqual(as_user(65534, 12345, "DELETE").stdout, "403\n")  # and no more
+        self.stop()
+
+    @unittest.skipUnless(os.getuid() == 0 and os.path.exists("/usr/bin/python3"), "SKIPPED: needs root to be somebody else, who needs a Python")
+    def test_the_group_is_asked_for_whatever_the_socket_lets_in(self):
+        """As with a socket of systemd's: its mode is not sevd's, and the configuration's group counts all the same."""
+        group = grp.getgrgid(1)
+        self.configure(group=group.gr_name, writers=[0, 4321])
+        self.start()
+        self.dir.chmod(0o755)
+        self.socket.chmod(0o666)
+        shutil.copy(host.__file__, self.dir / "host.py")
+        (self.dir / "host.py").chmod(0o644)
+        targets = [(method.upper(), path.replace("{id}", "1")) for path, operations in OPENAPI["paths"].items() for method in operations]
+        program = ("import sys; sys.path.insert(0, sys.argv[1]); import host, json\nfor method, path in json.loads(sys.argv[3]):\n"
+                   " c = host.UnixConnection(sys.argv[2]); c.request(method, path); a = c.getresponse()\n"
+                   " print(json.dumps([method, path, a.status, a.getheader('Content-Type'), '' if a.status == 200 else json.loads(a.read())]))")
+
+        def asked_by(uid, gid, *more):
+            done = subprocess.run(["/usr/bin/python3", "-B", "-c", program, str(self.dir), str(self.socket), json.dumps(targets)], capture_output=True, text=True,
+                                  user=uid, group=gid, extra_groups=more, cwd="/", check=False)
+            return [json.loads(line) for line in done.stdout.splitlines()]
+
+        def reads(answers):
+            return {status for method, _, status, _, _ in answers if method == "GET"}
+
+        stranger = asked_by(65534, 65534, 65533)
+        self.assertEqual(len(stranger), len(targets))
+        for method, path, status, kind, body in stranger:
+            self.assertEqual(status, 403, path)
+            check(method, path.replace("/1", "/{id}"), status, body, kind)
+        self.assertIn("uid:65534 may not look", stranger[0][4]["detail"])
+        self.assertEqual(reads(asked_by(65534, group.gr_gid)), {200, 404})
+        self.assertEqual(reads(asked_by(65534, 65534, *range(70000, 70040), group.gr_gid)), {200, 404})  # one of many
+        self.assertEqual(reads(asked_by(4321, 65534)), {200, 404})  # a writer reads, too
         self.stop()
 
 
@@ -275,6 +184,17 @@ class Signals(host.Host):
             time.sleep(0.05)
         self.assertIn("the new configuration is not taken", self.log_text())
         self.assertEqual(self.settle(self.launch(), "running")["state"], "running")
+        self.stop()
+
+    def test_what_waits_for_a_restart_is_named_on_reload(self):
+        self.configure(limits={"launches": 7, "guest_memory_bytes": 1 << 30})
+        self.start()
+        self.configure(limits={"launches": 7, "guest_memory_bytes": 1})
+        self.daemon.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 10
+        while "configuration reloaded" not in self.log_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertRegex(self.log_text(), r"this key takes effect with a restart.*limits\.guest_memory_bytes")
         self.stop()
 
 
