@@ -85,7 +85,7 @@ class Host(unittest.TestCase):
         self.addCleanup(self.log.close)
         self.addCleanup(self.end)
 
-    def write_policy(self, parts):
+    def write_policy(self, parts, es=False):
         (self.dir / "policy.json").write_text(json.dumps({
             "format": "xen-sev/owner-policy", "version": 1, "owner": "test",
             "validity": {"not_before": "2020-01-01T00:00:00Z", "not_after": "2090-01-01T00:00:00Z"},
@@ -93,7 +93,7 @@ class Host(unittest.TestCase):
                                             "fingerprint": self.chip["root_fingerprint"]}]},
             "chips": [{"label": "chip", "cek": self.chip["cek_fingerprint"]}],
             "minimum_build": "0.17.22", "accept_unproven_build": False,
-            "guest_policy": {"required": ["NODBG", "NOKS"], "forbidden": ["ES"]}, "level": 0, "evidence": ["measurement"],
+            "guest_policy": {"required": ["NODBG", "NOKS"] + ["ES"] * es, "forbidden": [] if es else ["ES"]}, "level": 0, "evidence": ["measurement"],
             "references": [{"name": "guest", "image": {"parts": [{"label": p["label"], "gpa": p["gpa"], "file": p["file"]} for p in parts]}}],
             "secrets": [{"name": "key", "file_name": "key", "path": "secret", "when": {"references": ["guest"]}}],
             "accepted_advisories": []}))
