@@ -82,7 +82,15 @@ Peer::Process peer_process(int socket) {
     socklen_t length = sizeof credentials;
     if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 || length != sizeof credentials)
         throw Error{Fault::system, fmt::format("peer credentials: {}", std::strerror(errno))};
-    return {.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
+    std::vector<gid_t> groups(16);
+    int result = -1;
+    for (int i = 0; i < 2 && result != 0; ++i) { // the first attempt says how many there are
+        length = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+        result = ::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length);
+        if (result != 0 && errno != ERANGE) length = 0; // a kernel that does not tell: no more than the group above is known
+        groups.resize(length / sizeof(gid_t));
+    }
+    return {.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid, .groups = std::move(groups)};
 }
 
 } // namespace sev::service

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -11,11 +12,13 @@ namespace sev::service {
 
 /// Who is at the other end of a connection, as the kernel or the TLS handshake proved it. Never what the other end says of itself.
 struct Peer {
-    /// SO_PEERCRED of a Unix socket: the process that connected.
+    /// SO_PEERCRED and SO_PEERGROUPS of a Unix socket: the process that connected, as it was then.
     struct Process {
         uid_t uid = 0;
         gid_t gid = 0;
         pid_t pid = 0;
+        std::vector<gid_t> groups{}; // the supplementary ones
+        bool is_in(gid_t group) const;
         friend bool operator==(const Process&, const Process&) = default;
     };
     /// A client certificate that the configured CA signed; `fingerprint` is the SHA-256 of its DER.

@@ -86,6 +86,15 @@ void Api::reconfigure(const Configuration& configuration) {
     owners_ = owners_json(configuration);
 }
 
+std::optional<Response> Api::may_read(const service::Peer& peer) {
+    if (!parts_.readers) return std::nullopt; // the socket's own mode says who may
+    const auto* process = peer.process();
+    const std::scoped_lock lock{mutex_};
+    if (process && (process->uid == 0 || process->uid == ::geteuid() || process->is_in(*parts_.readers) || writers_.contains(process->uid)))
+        return std::nullopt;
+    return service::problem(403, fmt::format("{} may not look", peer.channel()), "ask as root, or as a member of \"group\" in sevd's configuration");
+}
+
 std::optional<Response> Api::may_write(const service::Peer& peer) {
     const auto* process = peer.process();
     const std::scoped_lock lock{mutex_};
@@ -182,9 +191,10 @@ Response Api::cancel(const Request& request) {
 }
 
 std::vector<Route> Api::routes() {
-    const auto read = [](const char* path, Where where, std::function<Response(const Request&)> handle) {
+    const auto readers = [this](const service::Peer& peer) { return may_read(peer); };
+    const auto read = [&](const char* path, Where where, std::function<Response(const Request&)> handle) {
         return Route{
-            .method = "GET", .path = path, .body_limit_bytes = 0, .content_type = "", .where = where, .admit = {}, .handle = std::move(handle)};
+            .method = "GET", .path = path, .body_limit_bytes = 0, .content_type = "", .where = where, .admit = readers, .handle = std::move(handle)};
     };
     const auto tell = [&](const char* path, std::function<Response(const Request&)> handle) {
         return read(path, Where::worker, [handle = std::move(handle)](const Request& request) { return answer_of_ours(handle, request); });

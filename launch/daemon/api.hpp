@@ -12,8 +12,8 @@ namespace sev::daemon {
 /// docs/sevd.openapi.json, as it was when the program was built.
 std::string_view openapi_json();
 
-/// The daemon's HTTP face: docs/sevd.openapi.json. Who can connect may read; only `writers` (uids) may change anything. Referred-to things outlive
-/// the routes.
+/// The daemon's HTTP face: docs/sevd.openapi.json. With `readers` (a group), only that group, root, this process's own user and the writers may read;
+/// without, who can connect. Only `writers` (uids) may change anything. Referred-to things outlive the routes.
 class Api {
 public:
     struct Parts {
@@ -23,6 +23,7 @@ public:
         service::EventHub& events;
         HostKeyFile& host_key;
         std::string version;
+        std::optional<gid_t> readers{};
     };
     Api(Parts parts, const Configuration& configuration);
     std::vector<service::Route> routes();
@@ -41,6 +42,7 @@ private:
     service::Response one(const service::Request& request);
     service::Response bundle(const service::Request& request);
     service::Response cancel(const service::Request& request);
+    std::optional<service::Response> may_read(const service::Peer& peer);
     std::optional<service::Response> may_write(const service::Peer& peer);
     void declare_metrics();
 

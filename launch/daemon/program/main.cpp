@@ -155,7 +155,8 @@ int serve(const Options& options) {
                        .stop_point = StopPoint{options.stop_at}},
                       configuration};
     HostKeyFile host_key{configuration.state};
-    Api api{{.backend = *backend, .psp = psp, .launches = launches, .events = events, .host_key = host_key, .version = XEN_SEV_VERSION},
+    Api api{{.backend = *backend, .psp = psp, .launches = launches, .events = events, .host_key = host_key, .version = XEN_SEV_VERSION,
+             .readers = group_id(configuration.group)},
             configuration};
     service::Server server{api.routes(), {}, log};
     api.count(server);
