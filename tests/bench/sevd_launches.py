@@ -5,8 +5,9 @@ raw rates on the same cores.
 What a launch cannot do without is SHA-256 twice and AES-128 once over its 64 MiB: the PSP hashes and encrypts, and the host's descriptor names what it loaded. The bound is on the processor
 time of sevd's own code, so that whatever else this machine does does not count, against raw rates that are taken while the launches go on. The kernel's time for it is nearly all the read() that fills 16,384 fresh pages an
 image, and what a fresh page costs is up to the machine; so all of sevd's processor time is held against the same images loaded, hashed and encrypted by nothing but system calls and OpenSSL, in
-memory that is as fresh: before the launches and after them, the lesser of the two. By the clock the PSP is one lane, as a real one is one processor: SHA-256 and AES of all 100 one after the
-other; that ratio is reported. The folder is in memory, so that the syncs of the journal, a dozen a launch and one after the other, are made and cost nothing: a disk's are no business of
+memory that is as fresh: before the launches and after them, the lesser of the two. By the clock the raw rates that are taken meanwhile have as many threads as there are cores, so that half of what the same images take
+alone is the most there can be: half of that is asked for, which no launch that waits in vain for another would leave. The PSP is one lane, as a real one is one processor: SHA-256 and AES of all
+100 one after the other; the ratios to that are reported. The folder is in memory, so that the syncs of the journal, a dozen a launch and one after the other, are made and cost nothing: a disk's are no business of
 this bound."""
 import json
 import os
@@ -25,7 +26,7 @@ RAW = os.environ["SEV_SEVD_LAUNCHES"]
 CORES = len(os.sched_getaffinity(0))
 COUNT = int(os.environ.get("SEV_LAUNCHES", "100"))
 IMAGE_BYTES = 64 << 20
-SHARE, IDLE_KIB = 0.6, 16 * 1024
+SHARE, CLOCK, IDLE_KIB = 0.6, 0.25, 16 * 1024
 
 
 def raw():
@@ -115,15 +116,15 @@ def main():
     lane = rates["sha256"] + rates["aes"]
     share = need * COUNT / spent
     least = {key: min(one[key] for one in alone) for key in ("processor", "clock")}
-    whole = least["processor"] / (spent + kernel)
+    whole, clock = least["processor"] / (spent + kernel), least["clock"] / took
     print(f"{COUNT} launches of 64 MiB at once, {CORES} cores: {took:.1f} s by the clock, {COUNT * 64 / took:.0f} MiB/s; sevd's processor time {1000 * spent / COUNT:.0f} ms a launch, the kernel's for it {1000 * kernel / COUNT:.0f} ms")
     print(f"raw: SHA-256 {64 / rates['sha256']:.0f} MiB/s, AES-128-ECB {64 / rates['aes']:.0f} MiB/s a core; both once, one after the other: {1000 * lane:.0f} ms; a launch needs {1000 * need:.0f} ms")
     print(f"by the clock against one lane of SHA-256 and AES: {lane * COUNT / took:.2f}; against {CORES} cores of all a launch needs: {need * COUNT / CORES / took:.2f}")
     print(f"the same images loaded, hashed and encrypted alone: {'; '.join('{processor:.1f} s of processor time, {clock:.1f} s by the clock'.format(**one) for one in alone)} (before, after)")
-    print(f"against the lesser of these: processor time {whole:.2f}, by the clock {least['clock'] / took:.2f}")
+    print(f"against the lesser of these: processor time {whole:.2f}, by the clock {clock:.2f}")
     print(f"memory: idle {idle} KiB; with {COUNT} guests {(loaded - COUNT * (IMAGE_BYTES >> 10)) / 1024:.0f} MiB besides theirs")
-    good = min(share, whole) >= SHARE and idle <= IDLE_KIB
-    print(f"share {share:.2f} of its own time, {whole:.2f} of all (want {SHARE} of either), idle {idle} KiB (want at most {IDLE_KIB}): {'ok' if good else 'NOT MET'}")
+    good = min(share, whole) >= SHARE and clock >= CLOCK and idle <= IDLE_KIB
+    print(f"share {share:.2f} of its own time, {whole:.2f} of all (want {SHARE} of either), by the clock {clock:.2f} (want {CLOCK}), idle {idle} KiB (want at most {IDLE_KIB}): {'ok' if good else 'NOT MET'}")
     return 0 if good else 1
 
 

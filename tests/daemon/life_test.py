@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -249,17 +250,20 @@ sys.stdout.buffer.write(connection.getresponse().read() + b"\\n")
 
 class Sizes(host.Host):
     def test_start_memory_and_clock(self):
+        """Of nine starts the median, less what the process waited while others had the cores: the bound is said of a machine that does nothing else."""
         self.owner = host.Owner(self.dir)
         self.configure()
-        times = []
-        for _ in range(5):
+        times, waits = [], []
+        for _ in range(9):
             times.append(self.start())
+            waits.append(int(pathlib.Path(f"/proc/{self.daemon.pid}/schedstat").read_text().split()[1]) / 1e9)
             idle = host.rss_kib(self.daemon.pid)
             self.stop()
-        print(f"start to first answer {min(times) * 1000:.0f} ms (best of 5), idle {idle} KiB")
+        own = statistics.median(time - wait for time, wait in zip(times, waits))
+        print(f"start to first answer {own * 1000:.0f} ms (median of 9; {statistics.median(times) * 1000:.0f} ms with what it waited for a core), idle {idle} KiB")
         if os.environ.get("SEV_SANITIZED") != "1":
             self.assertLessEqual(idle, 16 * 1024)
-            self.assertLessEqual(min(times), 0.050)
+            self.assertLessEqual(own, 0.050)
 
 
 if __name__ == "__main__":
