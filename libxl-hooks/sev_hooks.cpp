@@ -116,6 +116,15 @@ void take(sev_result& result, const json::Value& value) {
     set(result.reason, text_of(value, "reason"));
 }
 
+/// The level that a Xen domain is launched at, which is not that of the PSP. Throws Error when this sevd launches none.
+std::uint32_t level_for_domains(const json::Value& status) {
+    if (status.contains("guests") && status["guests"].is_array())
+        for (const json::Value& guest : status["guests"])
+            if (guest.is_object() && text_of(guest, "kind") == "xen")
+                return static_cast<std::uint32_t>(std::min<std::uint64_t>(number_of(guest, "level"), 5));
+    throw Error{Fault::system, "sevd launches no Xen domains: its configuration has no \"xen\""};
+}
+
 json::Value body_of(const sev_request& request) {
     const auto given = [](const char* text) { return text && *text; };
     if (!given(request.name) || !given(request.owner) || !given(request.policy)) throw Error{Fault::usage, "request: want name, owner and policy"};
@@ -263,7 +272,9 @@ __attribute__((visibility("default"))) int sev_launch(const sev_request* request
 __attribute__((visibility("default"))) int sev_check(const char* socket, sev_result* result) {
     if (!result) return SEV_ERROR_USAGE;
     return guarded(result, [&] {
-        take(*result, answered(Sevd{socket, Clock::now() + question_deadline}.ask({.target = "/v1/status"})));
+        const json::Value status = answered(Sevd{socket, Clock::now() + question_deadline}.ask({.target = "/v1/status"}));
+        take(*result, status);
+        result->level = level_for_domains(status);
         return SEV_OK;
     });
 }

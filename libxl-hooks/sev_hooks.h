@@ -69,8 +69,8 @@ void sev_result_dispose(sev_result *result);
  */
 int sev_launch(const sev_request *request, sev_result *result);
 
-/* SEV_OK when sevd is there and answers; level and emulated say
- * what it could do.  Changes nothing. */
+/* SEV_OK when sevd is there, answers and launches Xen domains;
+ * level and emulated say how it would.  Changes nothing. */
 int sev_check(const char *socket, sev_result *result);
 
 /* What a code means, a few words. */

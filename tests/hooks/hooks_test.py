@@ -34,14 +34,17 @@ class Moody(FakeSevd):
     ANSWERED, DROPPED, DONE_AND_DROPPED = "answered", "dropped", "done and dropped"
     FULL = (503, {"detail": "too many connections at once"})
 
-    def __init__(self, path, moods=None, held=False):
+    def __init__(self, path, moods=None, held=False, kinds=(("image", 0), ("xen", 1))):
         super().__init__(path)
+        self.kinds = kinds
         self.moods = {method: list(list_) for method, list_ in (moods or {}).items()}
         if held:
             self.hold = asyncio.Event()
 
     def _answer(self, method, target, body):
-        moods = self.moods.get(method, []) if target != "/v1/status" else []
+        if target == "/v1/status":
+            return 200, {"level": 0, "emulated": True, "guests": [{"kind": kind, "level": level} for kind, level in self.kinds]}
+        moods = self.moods.get(method, [])
         mood = (moods.pop(0) if len(moods) > 1 else moods[0]) if moods else self.ANSWERED
         if mood == self.DROPPED:
             raise ConnectionError
@@ -152,6 +155,12 @@ class Library(Folder):
         self.assertRegex(out, f"^{LEVEL}sevd failed or did not answer: -: .*; whether it has admitted the launch is not known\n{MAY_RUN}$")
         # what is refused with an answer was never begun
         self.assertNotIn(MAY_RUN, self.example(RUNNING, moods={"POST": [Moody.FULL]})[1])
+
+    def test_a_sevd_that_launches_no_domains(self):
+        for kinds in ((), (("image", 0),)):
+            status, out, requests = self.example(RUNNING, kinds=kinds)
+            self.assertEqual((status, requests), (2, []))
+            self.assertIn("sevd failed or did not answer: -: sevd launches no Xen domains", out)
 
     def test_nobody_there(self):
         done = subprocess.run([EXAMPLE, self.dir / "none", "7", "vault", "web"], capture_output=True, text=True, timeout=60, check=False)
@@ -311,8 +320,8 @@ class Programs(Folder):
         self.assertEqual(self.hook("Domain-0", "started", "begin", "-", xml="")[:2], (1, ["xl vm-list"]))
 
     def test_libvirt_hook_builds_nothing_that_cannot_be_attested(self):
-        for old, new, says in (("xenpvh</type>", "linux</type>", "os type is linux, want xenpvh or hvm"),
-                               ("<os>", "<os/><was>", None), ("131072</currentMemory>", "65536</currentMemory>", "currentMemory is 65536 and memory 131072"),
+        for old, new, says in (("xenpvh</type>", "linux</type>", "os type is linux, want xenpvh or hvm"), ("<os>", "<os/><was>", None),
+                               ("131072</currentMemory>", "65536</currentMemory>", "currentMemory is 65536 and memory 131072"),
                                ("type='usb'", "type='pci'", "hostdev is passed through"), ("type='bridge'", "type='hostdev'", "interface is passed through"),
                                ("<on_reboot>destroy<", "<on_reboot>restart<", "on_reboot is restart, want destroy"),
                                ("<on_reboot>destroy</on_reboot>", "", "on_reboot is restart, want destroy"),
