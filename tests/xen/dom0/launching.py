@@ -34,11 +34,19 @@ class XenHouse(house.House):
         super().__init__(chip=chip(), **options)
         self.configuration["xen"] = {"keeper": str(PRODUCT / "xen-sev-keeper")}
 
-    def trusts(self, name, config, *, secrets=True, target=None, **recipe):
-        """The owner's policy `name` is for the guest of this xl.cfg."""
-        secret = {"name": "disk key", "path": str(self.folder / "luks-key"), "when": {"references": ["the guest"]},
-                  **(target or {"file_name": "luks-key"})}
-        self.policy(name, references=[{"name": "the guest", "xen": {"xl_cfg": str(config), **recipe}}], secrets=[secret] if secrets else [])
+    def trusts(self, name, config, *, secrets=True, target=None, secret_files=None, **recipe):
+        """The owner's policy `name` is for the guest of this xl.cfg. `secret_files`: instead of the disk key, {name in the guest: content}."""
+        key = {"name": "disk key", "path": str(self.folder / "luks-key"), **(target or {"file_name": "luks-key"})}
+        given = [key] if secrets else []
+        if secret_files:
+            given = []
+            for number, (file_name, content) in enumerate(secret_files.items()):
+                path = self.folder / f"secret-{number}"
+                path.write_bytes(content)
+                path.chmod(0o600)
+                given.append({"name": f"secret {number}", "path": str(path), "file_name": file_name})
+        self.policy(name, references=[{"name": "the guest", "xen": {"xl_cfg": str(config), **recipe}}],
+                    secrets=[{**one, "when": {"references": ["the guest"]}} for one in given])
 
     def launch_xen(self, *words, policy, **options):
         return self.sevctl("launch", *words, "--owner", "vault", "--policy", policy, "--json", **options)
