@@ -13,7 +13,7 @@ from debian import Trouble  # noqa: E402
 
 MEMORY_MIB = 3072
 NOT_PRODUCT = ("test_", "corpus_", "bench_", "fuzz_")
-FOR_DOM0 = ("bench_xen_capture",)
+FOR_DOM0 = ("bench_xen_capture", "bench_xen_predict")
 
 
 class Machine(boot.Boot):

@@ -89,6 +89,12 @@ class Hook(LaunchCase):
         house.until("nothing is left", self.idle)
         self.assertNotIn(SECRET, self.console("good").split(SECRET, 1)[-1])
 
+        with self.subTest("prepare: what could not be attested is not even built"):
+            bad.write_text(files["good"].read_text().replace("<name>good<", "<name>bad<").replace("<on_reboot>destroy<", "<on_reboot>restart<"))
+            done = run("virsh", "-c", "xen:///system", "create", "--paused", bad)
+            self.assertIn("xen-sev: bad: on_reboot is restart, want destroy", done.stderr)
+            self.assertTrue(self.idle())
+
         with self.subTest("reconnect: libvirtd is killed and started anew"):
             self.virsh("create", "--paused", files["stays"])
             self.runs_with_its_secret("stays")
