@@ -59,6 +59,48 @@ TEST_CASE("a PSP that hangs at LAUNCH_UPDATE_VMSA or ATTESTATION: the launch fai
     }
 }
 
+TEST_CASE("a PSP that hangs at what a launch shows its owner of the platform: the launch fails before its guest's context is made") {
+    for (const auto command : {psp::CommandId::platform_status, psp::CommandId::get_id}) {
+        CAPTURE(psp::find_command(static_cast<std::uint32_t>(command))->name);
+        DaemonHost host;
+        Daemon daemon{host, deadline};
+        REQUIRE(serving(daemon));
+        host.firmware->hold(command);
+        const auto id = daemon.start("web");
+        REQUIRE(host.firmware->wait_until_held());
+        const Record record = daemon.settle(id);
+        CHECK(record.state == State::failed);
+        CHECK(record.handle == psp::GuestHandle{});
+        said_and_not_wedged(daemon);
+        host.firmware->let_go();
+        CHECK(nothing_left(daemon));
+        CHECK(daemon.settle(daemon.start("web")).state == State::running);
+    }
+}
+
+TEST_CASE("a PSP that hangs at GUEST_STATUS of a guest that runs: it runs on, its ASID is nobody else's, and all comes back with its end") {
+    DaemonHost host;
+    std::uint64_t id = 0;
+    {
+        Daemon daemon{host};
+        id = daemon.start("web");
+        REQUIRE(daemon.settle(id).state == State::running);
+    }
+    host.firmware->hold(psp::CommandId::guest_status);
+    Daemon daemon{host, deadline};
+    CHECK(daemon.launches.find(id)->state == State::running);
+    CHECK(daemon.launches.find(id)->reason.find("the PSP does not say whether its context is there") != std::string::npos);
+    CHECK(daemon.launches.asids().retired() == 1);
+    said_and_not_wedged(daemon);
+    daemon.launches.cancel(id); // while it hangs
+    CHECK(daemon.settle(id, State::destroyed).state == State::destroyed);
+    CHECK(host.world.running.empty());
+    CHECK(host.world.destroyed.contains("web"));
+    CHECK(daemon.journal.stuck().size() == 1);
+    host.firmware->let_go();
+    CHECK(nothing_left(daemon));
+}
+
 TEST_CASE("a PSP that hangs at DEACTIVATE or DECOMMISSION: the guest is gone at once, its context and ASID when the PSP answers") {
     for (const auto command : {psp::CommandId::deactivate, psp::CommandId::decommission}) {
         CAPTURE(psp::find_command(static_cast<std::uint32_t>(command))->name);
