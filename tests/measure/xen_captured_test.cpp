@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images captured from paused guests on a real Xen 4.17.7 (shared vectors, xen/captured.json), predicted from their files.
 #include <algorithm>
+#include <set>
+
+#include <fmt/ranges.h>
 
 #include "ovmf-measure/xen/start_info.hpp"
 #include "tests/measure/xen_support.hpp"
@@ -38,7 +41,7 @@ struct Input {
     XenGuestConfig config;
     std::vector<std::unique_ptr<Bytes>> bytes;
     XenFiles files;
-    bool whole = true; // all files are at hand
+    std::set<std::string> missing; // files that are not at hand
 
     Input(const json::Value& all, const json::Value& one) {
         const json::Value& from = one.at("config");
@@ -53,7 +56,7 @@ struct Input {
             if (!name) return;
             auto content = file_of(all.at("files"), *name);
             if (!content) {
-                whole = false;
+                missing.insert(*name);
                 return;
             }
             bytes.push_back(std::make_unique<Bytes>(std::move(*content)));
@@ -78,27 +81,33 @@ struct Input {
     }
 };
 
+/// The shared vectors; nullptr, said aloud by each test that asks, where they are absent.
 const json::Value* captured() {
-    static const auto value = []() -> std::optional<json::Value> {
-        const auto path = vector_file("xen/captured.json");
-        if (!path) return std::nullopt;
-        return json::parse(read_text(*path, mib), "captured.json");
-    }();
+    static std::optional<json::Value> value;
+    if (!value)
+        if (const auto path = vector_file("xen/captured.json")) value = json::parse(read_text(*path, mib), "captured.json");
     return value ? &*value : nullptr;
 }
 
 constexpr XenVersion debian{4, 17, 7};
 
-/// Whether the case could be predicted here.
-std::optional<XenImage> predict(const Input& input, unsigned before = 0) {
-    if (!input.whole) return std::nullopt;
+/// The case predicted; nothing, with what is missing on this machine in `missing`, when it could not be.
+std::optional<XenImage> predict(const Input& input, unsigned before, std::set<std::string>& missing) {
+    missing.insert(input.missing.begin(), input.missing.end());
+    if (!input.missing.empty()) return std::nullopt;
     std::optional<AcpiReference> acpi;
     if (input.config.type == XenGuestType::pvh) {
         acpi = libxl_acpi(input.config.vcpus, static_cast<unsigned>(input.config.online.count()));
-        if (!acpi) return std::nullopt;
+        if (!acpi) {
+            missing.insert("libxenlight 4.17");
+            return std::nullopt;
+        }
     }
     XenImage first = predict_xen(input.config, input.files, debian, acpi ? &*acpi : nullptr);
-    return before == 0 ? std::optional{std::move(first)} : first.later_build();
+    if (before == 0) return first;
+    auto later = first.later_build();
+    REQUIRE(later);
+    return later;
 }
 
 Bytes content(const XenRange& range) {
@@ -195,18 +204,23 @@ void compare(const json::Value& one, const Input& input, const XenImage& image) 
 TEST_CASE("predict_xen: every image captured on Xen 4.17.7, byte for byte") {
     const json::Value* all = captured();
     if (!all) return;
+    REQUIRE(all->at("cases").size() == 33);
     std::size_t done = 0;
+    std::set<std::string> missing;
     for (const json::Value& one : all->at("cases")) {
         const std::string name = one.at("name").get<std::string>();
         CAPTURE(name);
         const Input input{*all, one};
-        const auto image = predict(input, one.at("pvh_builds_before_in_process").get<unsigned>());
+        const auto image = predict(input, one.at("pvh_builds_before_in_process").get<unsigned>(), missing);
         if (!image) continue;
         compare(one, input, *image);
         ++done;
     }
-    fmt::print("{} of {} captured images predicted\n", done, all->at("cases").size());
-    CHECK(all->at("cases").size() == 33);
+    if (missing.empty()) CHECK(done == 33);
+    else
+        fmt::print("SKIPPED: {} of 33 captured images, for want of {} (tests/fixtures/xen/debian_files.py fetches files)\n", 33 - done,
+                   fmt::join(missing, ", "));
+    fmt::print("{} of 33 captured images predicted\n", done);
 }
 
 TEST_CASE("predict_xen: ACPI pages have type NVS from Xen 4.21 on (xen.md C.12, case 3 with the same tables)") {
