@@ -6,19 +6,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include "attest/protocol/exchange.hpp"
 #include "base/error.hpp"
+#include "launch/daemon/journal_statement.hpp"
 
 namespace sev::daemon {
 namespace {
 
 constexpr int schema_version = 2;
 constexpr int application_id = 0x53455644; // "SEVD"
-constexpr std::size_t text_limit_bytes = 1U << 20;
+constexpr int busy_ms = 2000; // another connection of ours may be at work
 
 constexpr const char* schema = R"(
 CREATE TABLE launches(
@@ -60,60 +60,15 @@ struct Journal::Database {
 
 namespace {
 
-/// One prepared statement and its values, in order.
-class Statement {
-public:
-    Statement(sqlite3* database, std::string_view sql) : database_{database} {
-        if (::sqlite3_prepare_v2(database, sql.data(), static_cast<int>(sql.size()), &statement_, nullptr) != SQLITE_OK) failed("preparing");
-    }
-    Statement(const Statement&) = delete;
-    Statement& operator=(const Statement&) = delete;
-    ~Statement() { ::sqlite3_finalize(statement_); }
-    Statement& bind(std::int64_t value) { return check(::sqlite3_bind_int64(statement_, ++bound_, value)); }
-    Statement& bind(std::string_view text) {
-        return check(::sqlite3_bind_text(statement_, ++bound_, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT));
-    }
-    Statement& bind_or_null(const std::optional<std::string>& text) {
-        return text ? bind(std::string_view{*text}) : check(::sqlite3_bind_null(statement_, ++bound_));
-    }
-    /// True when there is a row.
-    bool step() {
-        const int result = ::sqlite3_step(statement_);
-        if (result != SQLITE_ROW && result != SQLITE_DONE) failed("writing or reading");
-        return result == SQLITE_ROW;
-    }
-    std::int64_t number(int column) const { return ::sqlite3_column_int64(statement_, column); }
-    std::uint32_t u32(int column, const char* what) const {
-        const std::int64_t value = number(column);
-        if (value < 0 || value > 0xFFFF'FFFF) throw Error{Fault::malformed, fmt::format("journal: {} is {}, want 0 to 4294967295", what, value)};
-        return static_cast<std::uint32_t>(value);
-    }
-    std::string text(int column, std::size_t limit_bytes = text_limit_bytes) const {
-        const auto size = static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column));
-        if (size > limit_bytes) throw Error{Fault::malformed, fmt::format("journal: a text of {} bytes, want at most {}", size, limit_bytes)};
-        const auto* data = static_cast<const char*>(static_cast<const void*>(::sqlite3_column_text(statement_, column)));
-        return data ? std::string{data, size} : std::string{};
-    }
-    bool null(int column) const { return ::sqlite3_column_type(statement_, column) == SQLITE_NULL; }
-
-private:
-    Statement& check(int result) {
-        if (result != SQLITE_OK) failed("binding");
-        return *this;
-    }
-    [[noreturn]] void failed(std::string_view doing) const {
-        const int code = ::sqlite3_errcode(database_);
-        const bool damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_SCHEMA || code == SQLITE_ERROR;
-        throw Error{damaged ? Fault::malformed : Fault::system, fmt::format("journal: {}: {}", doing, printable(::sqlite3_errmsg(database_), 512)),
-                    code == SQLITE_FULL ? "make room on its disk" : ""};
-    }
-    sqlite3* database_;
-    sqlite3_stmt* statement_ = nullptr;
-    int bound_ = 0;
-};
+/// What would not be read again is not written.
+const std::string& writable(const std::string& text, std::string_view what) {
+    if (text.size() > journal_text_limit_bytes)
+        throw Error{Fault::bug, fmt::format("journal: {} of {} bytes, want at most {}", what, text.size(), journal_text_limit_bytes)};
+    return text;
+}
 
 json::Value parsed(const std::string& text, const char* what) {
-    return json::parse(text, fmt::format("journal: {}", what), {.bytes = text_limit_bytes, .depth = 16});
+    return json::parse(text, fmt::format("journal: {}", what), {.bytes = journal_text_limit_bytes, .depth = 16});
 }
 
 std::string steps_text(const std::vector<Step>& steps) {
@@ -135,7 +90,7 @@ std::vector<Step> steps_from(const json::Value& value) {
     return out;
 }
 
-Record record_from(const Statement& row) {
+Record parsed_record(const Statement& row) {
     Record out;
     out.id = static_cast<std::uint64_t>(row.number(0));
     out.request.name = attest::checked_name(row.text(1), "journal: name");
@@ -165,16 +120,25 @@ Record record_from(const Statement& row) {
     return out;
 }
 
+/// A row that is not as it was written is no fault of whoever asks for it.
+Record record_from(const Statement& row) {
+    try {
+        return parsed_record(row);
+    } catch (const Error& error) {
+        throw Error{Fault::system, fmt::format("launch {} cannot be read: {}", row.number(0), error.what())};
+    }
+}
+
 void bind_state(Statement& statement, const Record& record) {
     statement.bind(name(record.state))
         .bind(record.reversal())
-        .bind(record.reason)
+        .bind(writable(record.reason, "reason"))
         .bind(attest::text(record.updated))
         .bind(psp::raw(record.asid))
         .bind(psp::raw(record.handle));
     statement.bind_or_null(record.session ? std::optional{hex(*record.session)} : std::nullopt)
-        .bind_or_null(record.verdict ? std::optional{record.verdict->dump()} : std::nullopt);
-    statement.bind(steps_text(record.steps)).bind(std::int64_t{has_ended(record.state)});
+        .bind_or_null(record.verdict ? std::optional{writable(record.verdict->dump(), "verdict")} : std::nullopt);
+    statement.bind(writable(steps_text(record.steps), "steps")).bind(std::int64_t{has_ended(record.state)});
 }
 
 } // namespace
@@ -187,7 +151,8 @@ int Journal::Database::number(const char* sql, std::string_view doing) const {
 
 Journal::Journal(const Path& directory) : Journal{directory, bundle_limit_bytes} {}
 
-Journal::Journal(const Path& directory, std::size_t bundles_bytes) : bundles_bytes_{bundles_bytes}, database_{std::make_unique<Database>()} {
+Journal::Journal(const Path& directory, std::size_t bundles_bytes)
+    : bundles_bytes_{bundles_bytes}, database_{std::make_unique<Database>()}, reading_{std::make_unique<Database>()} {
     const Path file = directory / "journal.sqlite", lock = directory / "lock";
     const std::string what = printable(file.string(), 1024);
     lock_ = Fd{::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
@@ -201,40 +166,55 @@ Journal::Journal(const Path& directory, std::size_t bundles_bytes) : bundles_byt
     if (!made || ::fchmod(made.get(), 0600) != 0) throw Error{Fault::system, fmt::format("{}: {}", what, std::strerror(errno))};
 
     within(what, [&] {
-        if (::sqlite3_open_v2(file.c_str(), &database_->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr) != SQLITE_OK)
-            database_->failed("opening");
-        ::sqlite3_limit(database_->handle, SQLITE_LIMIT_LENGTH, 16 << 20);
-        ::sqlite3_db_config(database_->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-        ::sqlite3_db_config(database_->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-        database_->run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-512; PRAGMA mmap_size=0; "
-                       "PRAGMA wal_autocheckpoint=256;",
-                       "setting it up");
-        if (database_->number("SELECT count(*) FROM sqlite_master", "looking into it") == 0) {
-            database_->run(
-                fmt::format("BEGIN IMMEDIATE; {} {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;", schema, bundles_schema,
-                            application_id, schema_version)
-                    .c_str(),
-                "making it");
-            return;
-        }
-        const int id = database_->number("PRAGMA application_id", "reading its id"),
-                  version = database_->number("PRAGMA user_version", "reading its version");
-        if (id != application_id) throw Error{Fault::malformed, "is no journal of sevd"};
-        if (version != 1 && version != schema_version)
-            throw Error{Fault::malformed, fmt::format("is of version {}, want {}", version, schema_version), "use the sevd that made it"};
-        Statement check{database_->handle, "PRAGMA quick_check(1)"};
-        if (!check.step() || check.text(0) != "ok")
-            throw Error{Fault::malformed, "is damaged: " + printable(check.text(0)), "restore it; or move it away once no guest of it is left"};
-        if (version == 1)
-            database_->run(fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;", bundles_schema, schema_version).c_str(),
-                           "bringing it up to this version");
+        open_to_write(file);
+        open_to_read(file);
     });
+}
+
+void Journal::open_to_write(const Path& file) {
+    if (::sqlite3_open_v2(file.c_str(), &database_->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr) != SQLITE_OK)
+        database_->failed("opening");
+    ::sqlite3_limit(database_->handle, SQLITE_LIMIT_LENGTH, 16 << 20);
+    ::sqlite3_db_config(database_->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    ::sqlite3_db_config(database_->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    database_->run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-512; PRAGMA mmap_size=0; "
+                   "PRAGMA wal_autocheckpoint=256;",
+                   "setting it up");
+    if (database_->number("SELECT count(*) FROM sqlite_master", "looking into it") == 0) {
+        database_->run(
+            fmt::format("BEGIN IMMEDIATE; {} {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;", schema, bundles_schema,
+                        application_id, schema_version)
+                .c_str(),
+            "making it");
+        return;
+    }
+    const int id = database_->number("PRAGMA application_id", "reading its id"),
+              version = database_->number("PRAGMA user_version", "reading its version");
+    if (id != application_id) throw Error{Fault::malformed, "is no journal of sevd"};
+    if (version != 1 && version != schema_version)
+        throw Error{Fault::malformed, fmt::format("is of version {}, want {}", version, schema_version), "use the sevd that made it"};
+    Statement check{database_->handle, "PRAGMA quick_check(1)"};
+    if (!check.step() || check.text(0) != "ok")
+        throw Error{Fault::malformed, "is damaged: " + printable(check.text(0)), "restore it; or move it away once no guest of it is left"};
+    if (version == 1)
+        database_->run(fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;", bundles_schema, schema_version).c_str(),
+                       "bringing it up to this version");
+}
+
+void Journal::open_to_read(const Path& file) {
+    if (::sqlite3_open_v2(file.c_str(), &reading_->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_FULLMUTEX, nullptr) != SQLITE_OK)
+        reading_->failed("opening it to read");
+    ::sqlite3_busy_timeout(reading_->handle, busy_ms);
+    ::sqlite3_db_config(reading_->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    ::sqlite3_db_config(reading_->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    reading_->run("PRAGMA temp_store=MEMORY; PRAGMA cache_size=-512; PRAGMA mmap_size=0;", "setting it up to read");
 }
 
 Journal::~Journal() = default;
 
 std::uint64_t Journal::add(const Record& record) {
     const std::scoped_lock lock{mutex_};
+    Transaction whole{database_->handle};
     Statement insert{database_->handle, "INSERT INTO launches(state, reversal, reason, updated, asid, handle, session, verdict, steps, ended, name, "
                                         "owner, policy, evidence, guest, identity, created, es, level, emulated) "
                                         "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"};
@@ -243,8 +223,8 @@ std::uint64_t Journal::add(const Record& record) {
         .bind(record.request.owner)
         .bind(record.request.policy)
         .bind(attest::name(record.request.evidence))
-        .bind(record.request.guest.dump())
-        .bind(record.identity.dump());
+        .bind(writable(record.request.guest.dump(), "guest"))
+        .bind(writable(record.identity.dump(), "identity"));
     insert.bind(attest::text(record.created)).bind(std::int64_t{record.es}).bind(std::int64_t{record.level}).bind(std::int64_t{record.emulated});
     insert.step();
     const auto id = static_cast<std::uint64_t>(::sqlite3_last_insert_rowid(database_->handle));
@@ -254,6 +234,7 @@ std::uint64_t Journal::add(const Record& record) {
     prune.step();
     if (::sqlite3_changes(database_->handle) > 0)
         Statement{database_->handle, "DELETE FROM bundles WHERE launch NOT IN (SELECT id FROM launches)"}.step();
+    whole.commit();
     return id;
 }
 
@@ -277,6 +258,7 @@ bool Journal::use_session(const attest::SessionId& session, std::uint64_t launch
 
 void Journal::keep_bundle(std::uint64_t launch, const attest::Bundle& bundle, attest::Time measured) {
     const std::scoped_lock lock{mutex_};
+    Transaction whole{database_->handle};
     Statement insert{database_->handle, "INSERT OR REPLACE INTO bundles(launch, measured, bytes, content) VALUES(?, ?, ?, ?)"};
     const std::string content = bundle.to_json().dump();
     insert.bind(static_cast<std::int64_t>(launch)).bind(attest::text(measured)).bind(static_cast<std::int64_t>(content.size())).bind(content).step();
@@ -286,41 +268,58 @@ void Journal::keep_bundle(std::uint64_t launch, const attest::Bundle& bundle, at
                     "DESC, coalesce(l.ended, 1), b.launch DESC) AS so_far FROM bundles b LEFT JOIN launches l ON l.id = b.launch) WHERE so_far > ?2 "
                     "AND launch <> ?1)"};
     prune.bind(static_cast<std::int64_t>(launch)).bind(static_cast<std::int64_t>(bundles_bytes_)).step();
+    whole.commit();
 }
 
 std::optional<Journal::Kept> Journal::bundle(std::uint64_t launch) const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, "SELECT measured, content FROM bundles WHERE launch = ?"};
+    const std::scoped_lock lock{reading_mutex_};
+    Statement select{reading_->handle, "SELECT measured, content FROM bundles WHERE launch = ?"};
     if (launch > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) || !select.bind(static_cast<std::int64_t>(launch)).step())
         return std::nullopt;
-    return Kept{.bundle = attest::read_message<attest::Bundle>(select.text(1, attest::Bundle::limit_bytes), "journal: bundle"),
-                .measured = attest::parse_time(select.text(0), "journal: measured")};
+    try {
+        return Kept{.bundle = attest::read_message<attest::Bundle>(select.text(1, attest::Bundle::limit_bytes), "journal: bundle"),
+                    .measured = attest::parse_time(select.text(0), "journal: measured")};
+    } catch (const Error& error) {
+        throw Error{Fault::system, fmt::format("the bundle of launch {} cannot be read: {}", launch, error.what())};
+    }
 }
 
 std::vector<Record> Journal::unended() const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches WHERE ended = 0 ORDER BY id", columns)};
+    const std::scoped_lock lock{reading_mutex_};
+    Statement select{reading_->handle, fmt::format("SELECT {} FROM launches WHERE ended = 0 ORDER BY id", columns)};
     std::vector<Record> out;
     while (select.step()) out.push_back(record_from(select));
     return out;
 }
 
 std::optional<Record> Journal::find(std::uint64_t id) const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches WHERE id = ?", columns)};
+    const std::scoped_lock lock{reading_mutex_};
+    Statement select{reading_->handle, fmt::format("SELECT {} FROM launches WHERE id = ?", columns)};
     if (id > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) || !select.bind(static_cast<std::int64_t>(id)).step())
         return std::nullopt;
     return record_from(select);
 }
 
 std::vector<Record> Journal::newest(std::size_t limit, const std::optional<std::string>& name) const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", brief_columns, name ? "WHERE name = ?" : "")};
+    const std::scoped_lock lock{reading_mutex_};
+    Statement select{reading_->handle,
+                     fmt::format("SELECT {} FROM launches {} ORDER BY id DESC LIMIT ?", brief_columns, name ? "WHERE name = ?" : "")};
     if (name) select.bind(std::string_view{*name});
     select.bind(static_cast<std::int64_t>(limit));
     std::vector<Record> out;
-    while (select.step()) out.push_back(record_from(select));
+    while (select.step()) {
+        try {
+            out.push_back(record_from(select));
+        } catch (const Error& error) {
+            if (told_.insert(select.number(0)).second && unreadable_) unreadable_(error.what());
+        }
+    }
     return out;
+}
+
+void Journal::on_unreadable(Unreadable unreadable) {
+    const std::scoped_lock lock{reading_mutex_};
+    unreadable_ = std::move(unreadable);
 }
 
 void Journal::add_stuck(const Stuck& stuck) {
@@ -336,8 +335,8 @@ void Journal::remove_stuck(psp::GuestHandle handle) {
 }
 
 std::vector<Journal::Stuck> Journal::stuck() const {
-    const std::scoped_lock lock{mutex_};
-    Statement select{database_->handle, "SELECT handle, asid, reason FROM stuck ORDER BY handle"};
+    const std::scoped_lock lock{reading_mutex_};
+    Statement select{reading_->handle, "SELECT handle, asid, reason FROM stuck ORDER BY handle"};
     std::vector<Stuck> out;
     while (select.step())
         out.push_back(

@@ -73,7 +73,8 @@ void Launches::note(Live& live, std::string step, std::string detail) {
     Record copy;
     {
         const std::scoped_lock lock{live.mutex};
-        constexpr std::size_t step_limit = 512; // a guest of very many parts: the events still have all
+        constexpr std::size_t step_limit = 512, detail_limit_bytes = 512; // what the journal keeps of a guest of very many parts
+        if (detail.size() > detail_limit_bytes) detail = printable(detail, detail_limit_bytes);
         if (live.record.steps.size() < step_limit) live.record.steps.push_back({.at = now(), .step = step, .detail = detail});
         copy = live.record;
     }

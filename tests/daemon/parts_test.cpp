@@ -153,6 +153,94 @@ TEST_CASE("journal: a launch's bundle is kept over restarts, as many as have roo
     CHECK(journal.bundle(ids.at(0)).has_value());
 }
 
+TEST_CASE("journal: a launch whose place cannot be made is not in it, nor a bundle; and it goes on when there is place again") {
+    TemporaryDirectory directory;
+    const auto bundle = attest::read_message<attest::Bundle>(read_text(fixture("attest/bundle.json"), 1U << 20), "bundle");
+    Journal journal{directory.path(), 1};
+    Record record = some_record("first");
+    record.id = journal.add(record);
+    journal.keep_bundle(record.id, bundle, record.created);
+    record.state = State::failed;
+    journal.save(record);
+    const auto change = [&](const std::string& sql) {
+        sqlite3* database = nullptr;
+        REQUIRE(::sqlite3_open((directory / "journal.sqlite").c_str(), &database) == SQLITE_OK);
+        CHECK(::sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK);
+        ::sqlite3_close(database);
+    };
+    for (std::size_t i = 0; i < Journal::ended_limit; ++i) {
+        Record ended = some_record("one");
+        ended.id = journal.add(ended);
+        ended.state = State::failed;
+        journal.save(ended);
+    }
+    REQUIRE(journal.bundle(record.id).has_value()); // one more than are kept: the next launch takes its place
+    for (const char* table : {"launches", "bundles"})
+        change(fmt::format("CREATE TRIGGER full_{0} BEFORE DELETE ON {0} BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END", table));
+    Record second = some_record("second");
+    CHECK_THROWS_WITH_AS(journal.add(second), doctest::Contains("disk is full"), Error);
+    CHECK(journal.newest(10, "second").empty());
+    CHECK(journal.unended().empty());
+    CHECK_THROWS_WITH_AS(journal.keep_bundle(record.id + 1, bundle, record.created), doctest::Contains("disk is full"), Error);
+    CHECK_FALSE(journal.bundle(record.id + 1).has_value());
+    change("DROP TRIGGER full_launches; DROP TRIGGER full_bundles");
+    second.id = journal.add(second);
+    CHECK(journal.unended().size() == 1);
+    journal.keep_bundle(second.id, bundle, record.created);
+    CHECK(journal.bundle(second.id).has_value());
+}
+
+TEST_CASE("journal: what could not be read again is not written; a row that cannot be read is told once, and hides no other") {
+    TemporaryDirectory directory;
+    Journal journal{directory.path()};
+    std::vector<std::string> told;
+    journal.on_unreadable([&](const std::string& what) { told.push_back(what); });
+    Record record = some_record("one");
+    record.id = journal.add(record);
+    const std::string before = journal.find(record.id).value().to_json(true).dump(), large(1U << 20, 'x');
+    const auto refused = [&](const std::function<void(Record&)>& spoil, const char* why) {
+        Record bad = record;
+        spoil(bad);
+        CHECK_THROWS_WITH_AS(journal.save(bad), doctest::Contains(why), Error);
+        bad.request.name = "other";
+        CHECK_THROWS_WITH_AS(journal.add(bad), doctest::Contains(why), Error);
+        CHECK(journal.find(record.id).value().to_json(true).dump() == before);
+        CHECK(journal.newest(10, std::nullopt).size() == 1);
+    };
+    refused([&](Record& bad) { bad.verdict = json::Value{{"detail", large}}; }, "verdict of 1048589 bytes, want at most 1048576");
+    refused([&](Record& bad) { bad.steps.at(0).detail = large; }, "steps of");
+    refused([&](Record& bad) { bad.reason = large + "x"; }, "reason of 1048577 bytes");
+    record.state = State::refused;
+    journal.save(record);
+    Record good = some_record("two");
+    good.id = journal.add(good);
+
+    sqlite3* database = nullptr;
+    REQUIRE(::sqlite3_open((directory / "journal.sqlite").c_str(), &database) == SQLITE_OK);
+    // as an earlier version wrote it, when an owner's refusal was long
+    REQUIRE(::sqlite3_exec(database, "UPDATE launches SET verdict=printf('\"%.1100000c\"', 'x') WHERE name='one'", nullptr, nullptr, nullptr) ==
+            SQLITE_OK);
+    CHECK(journal.newest(10, std::nullopt).size() == 2); // which shows no verdicts
+    CHECK(journal.unended().size() == 1);
+    try {
+        static_cast<void>(journal.find(record.id));
+        FAIL("a verdict of more than the limit was read");
+    } catch (const Error& error) {
+        CHECK(error.fault() == Fault::system); // of no fault of whoever asked
+        CHECK(error.what() == fmt::format("launch {} cannot be read: journal: a text of 1100002 bytes, want at most 1048576", record.id));
+    }
+    REQUIRE(::sqlite3_exec(database, "UPDATE launches SET state='gone' WHERE name='one'", nullptr, nullptr, nullptr) == SQLITE_OK);
+    ::sqlite3_close(database);
+    for (int i = 0; i < 3; ++i) {
+        const auto listed = journal.newest(10, std::nullopt);
+        REQUIRE(listed.size() == 1);
+        CHECK(listed[0].id == good.id);
+    }
+    CHECK(told ==
+          std::vector<std::string>{fmt::format("launch {0} cannot be read: journal: launch {0}: evidence or state has an unknown name", record.id)});
+    CHECK(journal.unended().size() == 1);
+}
+
 TEST_CASE("journal: one of version 1, without bundles, is brought up, and nothing in it is lost") {
     TemporaryDirectory directory;
     Record record = some_record("one");
@@ -269,6 +357,28 @@ TEST_CASE("PSP queue: a guest that was started after everybody had given up is t
     for (int i = 0; i < 200 && orphan == 0; ++i) std::this_thread::sleep_for(10ms);
     CHECK(psp::run(queue, psp::GetGuestStatus{.guest = psp::GuestHandle{orphan.load()}}).state == psp::GuestState::launch_update);
     psp::run(queue, psp::Decommission{.guest = psp::GuestHandle{orphan.load()}});
+}
+
+TEST_CASE("PSP queue: a command that was given up still has the guest's memory, which everybody else let go of meanwhile") {
+    DaemonHost host;
+    host.initialise();
+    const auto guest =
+        psp::run(host.direct, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt});
+    psp::run(host.direct, psp::Activate{.guest = guest, .asid = psp::Asid{15}});
+    constexpr std::uint32_t length = 64U << 20; // far more than any machine hashes and encrypts in the deadline
+    auto pages = host.space.allocate(length);
+    const psp::SystemAddress at = pages->at();
+    PspQueue queue{host.firmware, 3ms};
+    const std::string said = error_of([&] { psp::run(queue, psp::LaunchUpdateData{.guest = guest, .at = at, .length_bytes = length}); });
+    pages.reset();
+    CHECK(said == "LAUNCH_UPDATE_DATA: no answer within 3 ms");
+    for (int i = 0; i < 3000 && queue.health().state != PspHealth::State::answering; ++i) std::this_thread::sleep_for(10ms);
+    CHECK(queue.health().state == PspHealth::State::answering);
+    CHECK(queue.counts().commands == 1);
+    CHECK(queue.counts().refused == 0);
+    CHECK(host.space.at(at, 1).empty());
+    psp::run(host.direct, psp::Deactivate{.guest = guest});
+    psp::run(host.direct, psp::Decommission{.guest = guest});
 }
 
 TEST_CASE("PSP queue: HWERROR is failing until a command succeeds; a command that the transport lacks says nothing of the PSP") {
