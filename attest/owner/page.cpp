@@ -98,7 +98,7 @@ std::string level_tags(const Verdict& verdict) {
 }
 
 std::string launches(const std::vector<SessionSummary>& sessions) {
-    if (sessions.empty()) return R"(<div class="card empty">No host has asked for anything yet.</div>)";
+    if (sessions.empty()) return R"(<div class="card empty">None.</div>)";
     std::string rows;
     for (const SessionSummary& session : sessions) {
         const Look look = look_of(session.state);
@@ -111,6 +111,25 @@ std::string launches(const std::vector<SessionSummary>& sessions) {
         R"(<div class="card"><table class="rows"><thead><tr><th>Time (UTC)</th><th>Launch</th><th>Outcome</th><th>Policy</th>)"
             R"(<th>Channel</th></tr></thead><tbody>{}</tbody></table></div>)",
         rows);
+}
+
+/// Which of all launches the table shows, and the way to the others.
+std::string shown_part(const OverviewData& data) {
+    const std::uint64_t total = data.counts.of(data.state), last = data.offset + data.sessions.size();
+    if (data.counts.of(std::nullopt) == 0) return {};
+    const auto link = [](std::string_view query, std::string_view text) { return fmt::format(R"( <a href="/{}#launches">{}</a>)", query, text); };
+    const std::string state = data.state ? fmt::format("state={}", name(*data.state)) : std::string{};
+    std::string out = data.sessions.empty() ? fmt::format("None of {}", total)
+                      : data.offset == 0    ? fmt::format("Newest {} of {}", last, total)
+                                            : fmt::format("{} to {} of {}, newest first", data.offset + 1, last, total);
+    if (data.state) out += fmt::format(": {}.", look_of(*data.state).text) + link("", "All");
+    else out += ".";
+    if (data.offset > 0) out += link(state.empty() ? "" : "?" + state, "Newest");
+    if (!data.sessions.empty() && last < total) out += link(fmt::format("?{}{}offset={}", state, state.empty() ? "" : "&amp;", last), "Older");
+    out += " Only:";
+    for (const SessionState one : {SessionState::trusted, SessionState::not_trusted, SessionState::refused, SessionState::open})
+        if (data.counts.of(one) > 0) out += link(fmt::format("?state={}", name(one)), look_of(one).text);
+    return fmt::format(R"(<p class="soft small">{}</p>)", out);
 }
 
 std::string platforms(const std::vector<SessionSummary>& sessions) {
@@ -266,10 +285,13 @@ std::string overview_page(const OverviewData& data) {
     const std::string body = fmt::format(R"(<h1>Launches and their verdicts</h1>
 <p class="soft">What hosts asked this guest owner for, and what it answered. Read-only.</p>
 <ul class="tiles">{}</ul>
-<h2 id="launches">Launches</h2>{}
+<h2 id="launches">Launches</h2>{}{}
 <h2 id="platforms">Platforms</h2>{}
 <h2 id="policies">Reference values</h2>{})",
-                                         tiles, launches(data.sessions), platforms(data.sessions), policies(data.policies));
+                                         tiles,
+                                         data.counts.of(std::nullopt) == 0 ? R"(<div class="card empty">No host has asked for anything yet.</div>)"
+                                                                           : launches(data.sessions),
+                                         shown_part(data), platforms(data.platforms), policies(data.policies));
     const std::string footer = fmt::format(R"(<p>Owner key <code>{}</code><br>Audit log: {} records, head <code>{}</code><br>{} UTC</p>)",
                                            escaped(data.owner), data.head.seq, hex(data.head.hash), short_time(data.now));
     return document("Launches", body, footer);

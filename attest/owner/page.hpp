@@ -26,7 +26,10 @@ struct OverviewData {
     Time now{};
     StoreCounts counts;
     AuditHead head;
-    std::vector<SessionSummary> sessions; // newest first
+    std::vector<SessionSummary> sessions; // newest first; those in `state` alone when there is one, after the first `offset`
+    std::optional<SessionState> state;
+    std::size_t offset = 0;
+    std::vector<SessionSummary> platforms; // sessions that stand for the platforms seen
     std::vector<ShownPolicy> policies;
 };
 /// Launches, platforms and policies at a glance.

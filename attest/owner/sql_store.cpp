@@ -62,6 +62,14 @@ Document document_of(const SqlRow& row) {
     return out;
 }
 
+/// Sessions in the order in which they are worth keeping: what each channel did last, refused or not, then what each did before that.
+std::string by_turns(std::string_view which) {
+    return fmt::format("(SELECT id, created_at, row_number() OVER (PARTITION BY channel, CASE WHEN state = 'refused' THEN 1 ELSE 0 END"
+                       " ORDER BY created_at DESC, id) AS turn FROM sessions WHERE {}) AS turns ORDER BY turn, created_at DESC, id",
+                       which);
+}
+constexpr std::string_view ended = "state NOT IN ('open', 'taken')";
+
 class SqlStore final : public Store {
 public:
     SqlStore(std::unique_ptr<Database> writer, std::unique_ptr<Database> reader, StoreOptions options)
@@ -155,10 +163,11 @@ public:
             const auto abandoned = db.run("UPDATE sessions SET state = 'troubled', ended_at = $1 WHERE state = 'taken' AND expires_at <= $2",
                                           {seconds(now), seconds(now - judging_patience)})
                                        .changed;
-            const auto forgotten = db.run("DELETE FROM sessions WHERE state <> 'open' AND (created_at < $1 OR id IN"
-                                          " (SELECT id FROM sessions WHERE state <> 'open' ORDER BY created_at DESC, id LIMIT 100000 OFFSET $2))",
-                                          {seconds(forget_before), integer(keep)})
-                                       .changed;
+            const auto forgotten =
+                db.run(fmt::format("DELETE FROM sessions WHERE {0} AND (created_at < $1 OR id IN (SELECT id FROM {1} LIMIT 100000 OFFSET $2))", ended,
+                                   by_turns(ended)),
+                       {seconds(forget_before), integer(keep)})
+                    .changed;
             if (expired + abandoned + forgotten == 0) return;
             AuditEvent event;
             event.event = "sessions.cleaned";
@@ -172,14 +181,18 @@ public:
         changes_.run([&](Work& work) { work.append(event, now); });
     }
 
-    std::vector<SessionSummary> sessions(std::size_t limit, std::optional<SessionState> state) override {
-        std::vector<SessionSummary> out;
-        const auto found =
-            state ? read(fmt::format("SELECT {} FROM sessions WHERE state = $1 ORDER BY created_at DESC, id LIMIT $2", summary_columns),
-                         {std::string{name(*state)}, bounded(limit)})
-                  : read(fmt::format("SELECT {} FROM sessions ORDER BY created_at DESC, id LIMIT $1", summary_columns), {bounded(limit)});
-        for (const SqlRow& row : found.rows) out.push_back(summary_of(row));
-        return out;
+    std::vector<SessionSummary> sessions(std::size_t limit, std::optional<SessionState> state, std::size_t offset) override {
+        const auto select = [](std::string_view which) {
+            return fmt::format("SELECT {} FROM sessions {}ORDER BY created_at DESC, id LIMIT $1 OFFSET $2", summary_columns, which);
+        };
+        return summaries(state ? read(select("WHERE state = $3 "), {bounded(limit), integer(offset), std::string{name(*state)}})
+                               : read(select(""), {bounded(limit), integer(offset)}));
+    }
+
+    std::vector<SessionSummary> sessions_by_turns(std::size_t limit) override {
+        return summaries(read(fmt::format("SELECT {} FROM sessions WHERE id IN (SELECT id FROM {} LIMIT $1) ORDER BY created_at DESC, id",
+                                          summary_columns, by_turns("1 = 1")),
+                              {bounded(limit)}));
     }
 
     std::optional<SessionSummary> session(const SessionId& id) override {
@@ -303,6 +316,12 @@ public:
     }
 
 private:
+    static std::vector<SessionSummary> summaries(const SqlResult& found) {
+        std::vector<SessionSummary> out;
+        for (const SqlRow& row : found.rows) out.push_back(summary_of(row));
+        return out;
+    }
+
     static std::int64_t bounded(std::size_t limit) { return integer(std::min(limit, row_limit)); }
 
     SqlResult read(std::string_view statement, std::initializer_list<SqlValue> values = {}) {

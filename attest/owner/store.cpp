@@ -32,6 +32,20 @@ std::optional<SessionState> session_state_named(std::string_view text) {
     return found == states.end() ? std::nullopt : std::optional{found->first};
 }
 
+std::uint64_t StoreCounts::of(std::optional<SessionState> state) const {
+    if (!state) return open + taken + trusted + not_trusted + troubled + expired + refused;
+    switch (*state) {
+    case SessionState::open: return open;
+    case SessionState::taken: return taken;
+    case SessionState::trusted: return trusted;
+    case SessionState::not_trusted: return not_trusted;
+    case SessionState::troubled: return troubled;
+    case SessionState::expired: return expired;
+    case SessionState::refused: return refused;
+    }
+    throw Error{Fault::bug, "no such session state"};
+}
+
 std::string SessionRecord::seal_context() const {
     // no field holds a line feed: names are printable ASCII, the rest is numbers and hex
     return fmt::format("xen-sev session keys 1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", hex(facts.id), channel, facts.launch_name, policy_name,

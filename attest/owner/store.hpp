@@ -79,6 +79,8 @@ SecretBytes open_document(const SealKeys& keys, const Document& document);
 
 struct StoreCounts {
     std::uint64_t open = 0, taken = 0, trusted = 0, not_trusted = 0, troubled = 0, expired = 0, refused = 0, audit_records = 0;
+    /// Sessions in that state, or in all.
+    std::uint64_t of(std::optional<SessionState> state) const;
 };
 
 /// Where the owner's service keeps what must outlive it. Every change and its audit record are one transaction, durable when the call returns;
@@ -107,12 +109,15 @@ public:
     /// Keeps a platform that was refused, for people to see.
     virtual void keep_refusal(const SessionSummary& refused, const AuditEvent& event, Time now) = 0;
     /// Ends what has expired, removing its keys, and what was taken and not ended `judging_patience` after it would have expired, as troubled;
-    /// forgets sessions that ended before `forget_before`, and all but the newest `keep` ended ones. Returns how many expired.
+    /// forgets sessions that ended before `forget_before`, and of the others all but `keep`: the newest of each channel in turn, refusals apart, so
+    /// that no channel's sessions are forgotten for what another does, and no verdict for a refusal. Returns how many expired.
     virtual std::uint64_t clean(Time now, Time forget_before, std::uint64_t keep) = 0;
     virtual void note(const AuditEvent& event, Time now) = 0;
 
-    /// Newest first.
-    virtual std::vector<SessionSummary> sessions(std::size_t limit, std::optional<SessionState> state) = 0;
+    /// Newest first, after the first `offset`.
+    virtual std::vector<SessionSummary> sessions(std::size_t limit, std::optional<SessionState> state, std::size_t offset = 0) = 0;
+    /// The newest of each channel in turn, refusals apart, `limit` in all: each channel is there, however much another asks. Newest first.
+    virtual std::vector<SessionSummary> sessions_by_turns(std::size_t limit) = 0;
     virtual std::optional<SessionSummary> session(const SessionId& id) = 0;
     virtual StoreCounts counts() = 0;
 

@@ -141,6 +141,28 @@ class Commands(Case):
             self.assertEqual(store.execute("SELECT count(*) FROM sessions WHERE sealed_keys IS NOT NULL").fetchone(), (0,))
         self.assertEqual(json.loads(owner.command("audit", "verify", "--json"))["unsigned_records"], 0)
 
+    def test_one_clients_refusals_erase_nothing_of_anothers(self):
+        clients = [{"stdio": name, "policies": "any"} for name in ("dom0", "noisy")]
+        owner = self.owner(clients=[*clients, {"uid": os.getuid(), "policies": "any"}], limits={"keep_sessions": 4})
+        answer, session = self.launch(owner.exchange)
+        self.expect_trusted(answer, session)
+        platform = json.loads(json.dumps(host.BUNDLE["platform"]))
+        platform["level"] = 0
+        for _ in range(8):
+            self.assertIn("refusal", owner.exchange(host.session_request(launch="flood", platform=platform), "noisy"))
+        states = [one["state"] for one in json.loads(owner.command("sessions", "list", "--json"))["sessions"]]
+        self.assertEqual(states, ["refused"] * 3 + ["trusted"])
+        sid = session.offer["session_id"]
+        self.assertEqual(owner.command("verdict", "show", sid, "--ear").strip(), answer["judgement"]["attestation_result"])
+        owner.start()
+        self.assertNotIn(sid, owner.get("/?limit=3").text)
+        self.assertIn("Newest 3 of 4.", owner.get("/?limit=3").text)
+        for path in ("/", "/?state=trusted", "/?offset=3"):
+            self.assertIn(sid, owner.get(path).text, path)
+        self.assertEqual([one["id"] for one in owner.get("/v1/sessions?offset=3").json["sessions"]], [sid])
+        for path in ("/?state=happy", "/?offset=-1", "/?x=1", "/v1/sessions?offset=x"):
+            self.assertEqual(owner.get(path).status, 400, path)
+
     def waiting_exchange(self, owner, *more, drop=()):
         """An exchange that has done all that comes before its request."""
         process = subprocess.Popen(

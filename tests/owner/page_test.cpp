@@ -68,6 +68,34 @@ TEST_CASE("page: hostile names are inert everywhere") {
     CHECK(inert(policy_page(snapshot)));
 }
 
+TEST_CASE("page: it says which of how many launches it shows, and leads to the others; platforms are a list of their own") {
+    OverviewData data;
+    data.now = june;
+    CHECK(overview_page(data).find("Newest") == std::string::npos);
+    data.counts.trusted = 1;
+    data.counts.refused = 249;
+    for (int i = 0; i < 100; ++i) data.sessions.push_back(session(SessionState::refused, "flood"));
+    data.platforms = {session(SessionState::trusted, "quiet")};
+    std::string html = overview_page(data);
+    CHECK(html.find("Newest 100 of 250.") != std::string::npos);
+    CHECK(html.find(R"(<a href="/?offset=100#launches">Older</a>)") != std::string::npos);
+    CHECK(html.find(R"(<a href="/?state=trusted#launches">trusted</a>)") != std::string::npos);
+    CHECK(html.find("state=open") == std::string::npos); // there is none
+    CHECK(html.find(">accepted<") != std::string::npos); // of the platforms, not of the launches shown
+    CHECK(html.find("at times refused") == std::string::npos);
+    data.state = SessionState::refused;
+    data.offset = 200;
+    data.sessions.resize(49);
+    html = overview_page(data);
+    CHECK(html.find("201 to 249 of 249, newest first: platform refused.") != std::string::npos);
+    CHECK(html.find(">Older<") == std::string::npos);
+    CHECK(html.find(R"(<a href="/?state=refused#launches">Newest</a>)") != std::string::npos);
+    CHECK(html.find(R"(<a href="/#launches">All</a>)") != std::string::npos);
+    data.offset = 100;
+    data.sessions.resize(100, session(SessionState::refused, "flood"));
+    CHECK(overview_page(data).find(R"(<a href="/?state=refused&amp;offset=200#launches">Older</a>)") != std::string::npos);
+}
+
 TEST_CASE("page: a verdict shows every check, its weaknesses, and what it is") {
     const test::FixtureLaunch launch;
     auto one = session(SessionState::trusted, "vault");

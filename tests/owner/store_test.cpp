@@ -157,6 +157,60 @@ STORE_TEST("store: only the newest ended sessions are kept") {
     CHECK(left.back().launch_name == "6");
 }
 
+STORE_TEST("store: what one channel is refused, or does, pushes out nothing of another's, and no refusal a verdict") {
+    const P384Key key = P384Key::generate();
+    const SealKeys seal = SealKeys::fresh();
+    const auto store = place.open(key);
+    const auto judged = [&](std::string_view channel, std::string_view launch, std::chrono::seconds at) {
+        SessionRecord made = record(seal, channel, launch);
+        made.created_at = june + at;
+        REQUIRE(store->open_session(made, {}, event("opened"), june + at) == OpenOutcome::opened);
+        REQUIRE(store->take_session(made.facts.id, channel, launch, event("taken"), june + at).outcome == TakeOutcome::taken);
+        store->end_session(made.facts.id, {.state = SessionState::trusted, .result = "{}", .attestation_result = "jwt", .packets = 1},
+                           event("judged"), june + at);
+    };
+    const auto refused = [&](std::string_view channel, std::chrono::seconds at) {
+        SessionSummary out;
+        out.id = random_array<16>();
+        out.channel = channel;
+        out.launch_name = "refused";
+        out.policy_name = "web";
+        out.platform = "{}";
+        store->keep_refusal(out, event("refused"), june + at);
+    };
+    judged("uid:1", "quiet 1", 1s);
+    judged("uid:1", "quiet 2", 2s);
+    judged("uid:2", "noisy", 3s);
+    for (int i = 0; i < 40; ++i) refused("uid:2", std::chrono::seconds{10 + i});
+    for (int i = 0; i < 9; ++i) judged("uid:3", fmt::format("busy {}", i), std::chrono::seconds{100 + i});
+    SessionRecord waiting = record(seal, "uid:2", "being judged");
+    waiting.created_at = june;
+    waiting.expires_at = june + 2h;
+    REQUIRE(store->open_session(waiting, {}, event("opened"), june) == OpenOutcome::opened);
+    REQUIRE(store->take_session(waiting.facts.id, "uid:2", "being judged", event("taken"), june).outcome == TakeOutcome::taken);
+    const auto names = [&](const std::vector<SessionSummary>& list) {
+        std::vector<std::string> out;
+        for (const SessionSummary& one : list) out.push_back(one.launch_name);
+        std::ranges::sort(out);
+        return out;
+    };
+    // one of each channel, refused or not, then the second of each
+    CHECK(names(store->sessions_by_turns(4)) == std::vector<std::string>{"busy 8", "noisy", "quiet 2", "refused"});
+    store->clean(june + 1h, june - 1h, 8);
+    CHECK(names(store->sessions(100, std::nullopt)) ==
+          std::vector<std::string>{"being judged", "busy 6", "busy 7", "busy 8", "noisy", "quiet 1", "quiet 2", "refused", "refused"});
+    CHECK(store->counts().of(std::nullopt) == 9);
+    CHECK(store->counts().of(SessionState::refused) == 2);
+    const auto all = store->sessions(100, std::nullopt), trusted = store->sessions(100, SessionState::trusted);
+    REQUIRE(trusted.size() == 6);
+    const auto third = store->sessions(2, std::nullopt, 2), of_trusted = store->sessions(100, SessionState::trusted, 5);
+    REQUIRE(third.size() == 2);
+    CHECK(third.front().id == all.at(2).id);
+    REQUIRE(of_trusted.size() == 1);
+    CHECK(of_trusted.front().id == trusted.back().id);
+    CHECK(store->sessions(100, std::nullopt, 9).empty());
+}
+
 STORE_TEST("store: of many threads on three instances, one takes the session") {
     const P384Key key = P384Key::generate();
     const SealKeys seal = SealKeys::fresh();
@@ -304,23 +358,6 @@ TEST_CASE("store: no key lies in the SQLite file in the clear") {
         CHECK(as_text(content).find(marker.substr(0, 16)) == std::string_view::npos);
         CHECK(as_text(content).find(hex(as_bytes(marker).first(16))) == std::string_view::npos);
     }
-}
-
-TEST_CASE("store: a PostgreSQL connection with a password is refused, and says where passwords belong") {
-    CHECK_THROWS_WITH_AS(open_postgresql_store("host=/nowhere password=x", "xen_sev", {}), doctest::Contains("has a password"), Error);
-    CHECK_THROWS_WITH_AS(open_postgresql_store("host=/nowhere", "xen sev", {}), doctest::Contains("want 1 to 48 of a-z 0-9 _"), Error);
-    CHECK_THROWS_AS(open_postgresql_store("host=/nowhere/at/all connect_timeout=2", "xen_sev", {}), Error);
-}
-
-TEST_CASE("store: a PostgreSQL server across a network is one whose certificate is verified, or none") {
-    for (const char* given : {"host=db.example", "host=db.example sslmode=require", "host=db.example sslmode=verify-ca", "hostaddr=127.0.0.1",
-                              "host=/run/postgresql,db.example", "host=/run/postgresql hostaddr=127.0.0.1", "host=@abstract", "host=localhost"}) {
-        INFO(given);
-        CHECK_THROWS_WITH_AS(open_postgresql_store(given, "xen_sev", {}), doctest::Contains("want verify-full"), Error);
-    }
-    CHECK_THROWS_WITH_AS(open_postgresql_store("service=db", "xen_sev", {}), doctest::Contains("names a service"), Error);
-    for (const char* given : {"host=/nowhere connect_timeout=0", "host=/nowhere connect_timeout=-1", "host=/nowhere connect_timeout=61"})
-        CHECK_THROWS_WITH_AS(open_postgresql_store(given, "xen_sev", {}), doctest::Contains("want 2 to 60 s"), Error);
 }
 
 STORE_TEST("store: a document that its owner did not seal is not read, and one of another kind or name does not open") {

@@ -17,7 +17,7 @@ using service::Response;
 using service::Route;
 using service::Where;
 
-constexpr std::size_t list_default = 100, list_limit = 1000;
+constexpr std::size_t list_default = 100, list_limit = 1000, offset_limit = 10'000'000, platforms_from = 200;
 
 bool may_view(const Instance& instance, const Peer& peer) {
     const auto& viewers = instance.config().viewers;
@@ -69,23 +69,35 @@ json::Value list_of(std::string_view format, const char* key, json::Value list) 
     return out;
 }
 
-Response sessions(Serving& serving, const Request& request) {
+/// Which sessions a query asks for. Throws Error{Fault::usage}: status 400.
+struct Wanted {
     std::optional<SessionState> state;
-    std::size_t limit = list_default;
+    std::size_t limit = list_default, offset = 0;
+};
+Wanted wanted(const Request& request) {
+    Wanted out;
     for (const auto& [key, value] : request.query) {
         if (key == "state") {
-            state = session_state_named(value);
-            if (!state)
-                return service::problem(400, fmt::format("state is \"{}\"", printable(value)),
-                                        "want open, taken, trusted, not-trusted, troubled, expired or refused");
+            out.state = session_state_named(value);
+            if (!out.state)
+                throw Error{Fault::usage, fmt::format("state is \"{}\"", printable(value)),
+                            "want open, taken, trusted, not-trusted, troubled, expired or refused"};
         } else if (key == "limit") {
-            limit = cli::parse_number(value, "limit", 1, list_limit);
+            out.limit = cli::parse_number(value, "limit", 1, list_limit);
+        } else if (key == "offset") {
+            out.offset = cli::parse_number(value, "offset", 0, offset_limit);
         } else {
-            return service::problem(400, fmt::format("query has \"{}\"", printable(key)), "want state and limit");
+            throw Error{Fault::usage, fmt::format("query has \"{}\"", printable(key)), "want state, limit and offset"};
         }
     }
+    return out;
+}
+
+Response sessions(Serving& serving, const Request& request) {
+    const Wanted want = wanted(request);
     json::Value list = json::Value::array();
-    for (const SessionSummary& session : serving.instance()->store().sessions(limit, state)) list.push_back(session_json(session));
+    for (const SessionSummary& session : serving.instance()->store().sessions(want.limit, want.state, want.offset))
+        list.push_back(session_json(session));
     return service::json_response(list_of("xen-sev/owner-sessions", "sessions", std::move(list)));
 }
 
@@ -165,13 +177,17 @@ Response policy_page_response(Serving& serving, const Request& request) {
     }
 }
 
-Response overview_response(Serving& serving) {
+Response overview_response(Serving& serving, const Request& request) {
     const auto instance = serving.instance();
+    const Wanted want = wanted(request);
     OverviewData data{.owner = instance->service().key().thumbprint(),
                       .now = now(),
                       .counts = instance->store().counts(),
                       .head = instance->store().audit_head(),
-                      .sessions = instance->store().sessions(list_default, std::nullopt),
+                      .sessions = instance->store().sessions(want.limit, want.state, want.offset),
+                      .state = want.state,
+                      .offset = want.offset,
+                      .platforms = instance->store().sessions_by_turns(platforms_from),
                       .policies = {}};
     for (const std::string& name : instance->policies().names()) {
         try {
@@ -256,7 +272,7 @@ std::vector<Route> owner_routes(Serving& serving) {
         get("/v1/sessions/{id}", viewer, [&](const Request& request) { return one_session(serving, request); }),
         get("/v1/policies", viewer, [&](const Request&) { return policies(serving); }),
         get("/v1/audit/head", viewer, [&](const Request&) { return audit_head(serving); }),
-        get("/", viewer, [&](const Request&) { return overview_response(serving); }),
+        get("/", viewer, [&](const Request& request) { return overview_response(serving, request); }),
         get("/sessions/{id}", viewer, [&](const Request& request) { return session_page_response(serving, request); }),
         get("/policies/{name}", viewer, [&](const Request& request) { return policy_page_response(serving, request); }),
         get("/advisories", viewer, [&](const Request&) { return page(advisories_page(builtin_advisories())); }),
