@@ -61,9 +61,10 @@ void check_way(const Options& given) {
     }
     const std::string mode = effective(given, defaults, "sslmode");
     if (!remote.empty() && mode != "verify-full")
-        throw Error{Fault::usage, fmt::format("postgresql connection: {} is no socket's folder, and sslmode is {}, want verify-full", printable(remote),
-                                              printable(mode)),
-                    "sslmode=verify-full sslrootcert=FILE, or host=/run/postgresql on the same machine"};
+        throw Error{
+            Fault::usage,
+            fmt::format("postgresql connection: {} is no socket's folder, and sslmode is {}, want verify-full", printable(remote), printable(mode)),
+            "sslmode=verify-full sslrootcert=FILE, or host=/run/postgresql on the same machine"};
 }
 
 /// Keywords as libpq takes them; a password in them would stand in a configuration file that others may read.
@@ -216,7 +217,8 @@ private:
 
     /// The last result of what was sent, which libpq says it was. A server that says nothing for too long has lost its connection.
     Result answer(int sent) {
-        if (sent != 1) throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no connection")};
+        if (sent != 1)
+            throw Error{Fault::system, "store: PostgreSQL: " + one_line(connection_ ? PQerrorMessage(connection_.get()) : "no connection")};
         PGconn* const pg = connection_.get();
         const auto until = Clock::now() + answer_patience;
         const auto wait = [&](int events) {

@@ -17,8 +17,8 @@ struct Sealed {
     friend bool operator==(const Sealed&, const Sealed&) = default;
 };
 
-/// The keys under which TEK, TIK, stored secrets and stored policies are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with
-/// 16 and 64 hex digits, the one that seals first; the others open what another key sealed. The file must be mode 0600 or stricter, and belong to
+/// The keys under which TEK, TIK, stored secrets and policies are encrypted at rest. A file of lines: "xen-sev-seal-keys 1", then "ID KEY" with 16
+/// and 64 hex digits, the one that seals first; the others open what was sealed with them. The file must be mode 0600 or stricter, and belong to
 /// whoever reads it or to root. `seal` and `open` are thread-safe, also towards each other.
 class SealKeys {
 public:

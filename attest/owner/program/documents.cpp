@@ -106,7 +106,8 @@ cli::Answer run_secret_add(const cli::Arguments& given, cli::Console& console) {
     const std::string name = checked_policy_name(given.text("NAME"), "NAME");
     const SecretBytes bytes = read_secret(given.text("FILE"), secret_limit_bytes);
     if (bytes.size() == 0) throw Error{Fault::usage, given.text("FILE") + ": 0 bytes, want a secret"};
-    instance.store().put_document(sealed_document(instance.seal_keys(), "secret", name, bytes.reveal()), operator_event("secret.stored", name), now());
+    instance.store().put_document(sealed_document(instance.seal_keys(), "secret", name, bytes.reveal()), operator_event("secret.stored", name),
+                                  now());
     console.print(fmt::format("secret {} stored; policies name it as \"path\": \"{}{}\"\n", name, stored_secret_prefix, name));
     return cli::Answer::yes;
 }
