@@ -3,18 +3,16 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
-#include "base/cursor.hpp"
+#include <fmt/format.h>
+
 #include "base/error.hpp"
-#include "base/wire.hpp"
+#include "launch/xen/vcpu_records.hpp"
 
 namespace sev::launch::xen {
 namespace {
 
-constexpr std::uint16_t end_type = 0, cpu_type = 2, mtrr_type = 14;
-constexpr std::size_t cpu_bytes = 0x408, mtrr_bytes = 240;
-constexpr std::size_t tsc_at = 0x3F0, mtrr_def_type_at = 232;
+constexpr std::size_t cpu_bytes = vcpu_cpu_record_bytes, tsc_at = 0x3F0;
 
 struct Register {
     std::string_view name;
@@ -139,38 +137,12 @@ std::uint64_t value_of(ByteView record, const Register& one) {
     return out;
 }
 
-struct Records {
-    std::vector<std::pair<unsigned, ByteView>> cpus, mtrrs; // by vCPU
-};
-
-Records read_records(ByteView context) {
-    if (context.size() > context_limit_bytes)
-        throw Error{Fault::malformed, fmt::format("domain context: {} bytes, more than the limit of {}", context.size(), context_limit_bytes)};
-    Cursor cursor{context, "domain context"};
-    Records out;
-    for (;;) {
-        const std::uint16_t type = cursor.le16("record type"), instance = cursor.le16("record instance");
-        const std::uint32_t length = cursor.le32("record length");
-        const ByteView body = cursor.take(length, "record");
-        if (type == end_type) break;
-        const auto wanted = type == cpu_type ? cpu_bytes : type == mtrr_type ? mtrr_bytes : body.size();
-        if (body.size() != wanted) cursor.refuse(fmt::format("record of type {} and {} bytes, want {}", type, body.size(), wanted));
-        if (type == cpu_type) out.cpus.emplace_back(instance, body);
-        if (type == mtrr_type) out.mtrrs.emplace_back(instance, body);
-    }
-    cursor.done();
-    return out;
-}
-
-} // namespace
-
-std::vector<std::string> vcpu_differences(ByteView context, const measure::XenVcpuContext& want, unsigned vcpus) {
-    const Records records = read_records(context);
-    std::vector<std::string> out;
+void cpu_differences(const VcpuRecords& records, const measure::XenVcpuContext& want, std::vector<std::string>& out) {
     bool first_seen = false;
-    for (const auto& [vcpu, record] : records.cpus) {
-        if (vcpu != 0 || first_seen) {
-            out.push_back(fmt::format("vCPU {}: {}", vcpu, vcpu == 0 ? "has two records, want one" : "is up, want it down"));
+    for (const auto& [of, record] : records) {
+        if (of.type != vcpu_record::cpu) continue;
+        if (of.vcpu != 0) {
+            out.push_back(fmt::format("vCPU {}: is up, want it down", of.vcpu));
             continue;
         }
         first_seen = true;
@@ -181,18 +153,32 @@ std::vector<std::string> vcpu_differences(ByteView context, const measure::XenVc
         }
     }
     if (!first_seen) out.push_back("vCPU 0: has no CPU record, want it up");
-    std::vector<unsigned> seen;
-    for (const auto& [vcpu, record] : records.mtrrs) {
-        std::uint64_t is = 0;
-        for (std::size_t i = 8; i-- > 0;) is = is << 8 | record[mtrr_def_type_at + i];
-        if (vcpu >= vcpus || std::ranges::find(seen, vcpu) != seen.end())
-            out.push_back(fmt::format("vCPU {}: is one more than the {} wanted", vcpu, vcpus));
-        else if (is != want.mtrr_def_type)
-            out.push_back(fmt::format("vCPU {}: MTRR default type is {:#x}, want {:#x}", vcpu, is, want.mtrr_def_type));
-        seen.push_back(vcpu);
+}
+
+} // namespace
+
+std::vector<std::string> vcpu_differences(ByteView context, const measure::XenVcpuContext& want, unsigned vcpus) {
+    const VcpuRecords records = read_vcpu_records(context);
+    std::vector<std::string> out;
+    cpu_differences(records, want, out);
+    other_record_differences(records, want, vcpus, out);
+    return out;
+}
+
+std::vector<std::string> vcpu_changes(ByteView first, ByteView now) {
+    const VcpuRecords before = read_vcpu_records(first), after = read_vcpu_records(now);
+    std::vector<std::string> out;
+    for (const auto& [of, record] : before) {
+        if (of.type == vcpu_record::cpu) continue; // every byte of it has a wanted value, but for the time stamp counter
+        const auto found = after.find(of);
+        if (found == after.end()) out.push_back(fmt::format("vCPU {}: its {} record is gone", of.vcpu, of.name()));
+        else if (!std::ranges::equal(record, found->second)) {
+            const auto differs = std::ranges::mismatch(record, found->second).in1;
+            out.push_back(fmt::format("vCPU {}: its {} record has changed, first at offset {:#x}", of.vcpu, of.name(), differs - record.begin()));
+        }
     }
-    for (unsigned vcpu = 0; vcpu < vcpus; ++vcpu)
-        if (std::ranges::find(seen, vcpu) == seen.end()) out.push_back(fmt::format("vCPU {}: has no MTRR record", vcpu));
+    for (const auto& [of, record] : after)
+        if (of.type != vcpu_record::cpu && !before.contains(of)) out.push_back(fmt::format("vCPU {}: has a {} record now", of.vcpu, of.name()));
     return out;
 }
 
