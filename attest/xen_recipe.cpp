@@ -8,6 +8,7 @@
 
 #include "attest/protocol/message.hpp"
 #include "base/error.hpp"
+#include "ovmf-measure/xen/unpack.hpp"
 
 namespace sev::attest {
 namespace {
@@ -205,8 +206,8 @@ XenPrediction predict(const XenRecipe& recipe, const Path& base) {
     out.version = recipe.xen_version ? *recipe.xen_version : acpi ? acpi->xen_version : measure::XenVersion{};
     measure::XenFiles files;
     for (const Needed& one : needed(recipe, out.config, base)) {
-        out.mapped.emplace_back(one.path);
-        files.*one.member = measure::XenFile{.bytes = out.mapped.back().bytes(), .name = printable(one.path.string(), path_limit_bytes)};
+        const Bytes& bytes = out.files.emplace_back(read_file(one.path, measure::xen_unpack_limit_bytes)); // stays where it is when the vector grows
+        files.*one.member = measure::XenFile{.bytes = bytes, .name = printable(one.path.string(), path_limit_bytes)};
     }
     if (pvh && !acpi && !recipe.xen_version)
         throw Error{Fault::usage, "Xen guest: the ACPI reference is missing",

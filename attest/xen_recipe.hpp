@@ -38,12 +38,13 @@ struct XenRecipe {
 /// JSON key of a source: "guest", "xl_cfg", "libxl_json", "libvirt_xml".
 std::string_view name(XenRecipe::Source source);
 
-/// A recipe carried out: the image, and the mapped files that it is made of.
+/// A recipe carried out: the image, and the bytes of the files that it is made of. They are copies: a file that changes or shrinks later changes
+/// nothing here.
 struct XenPrediction {
     measure::XenGuestConfig config;
     measure::XenVersion version;
     measure::XenImage image;
-    std::vector<MappedFile> mapped;
+    std::vector<Bytes> files;
 };
 /// The guest's configuration: inline, or read from its file. Throws Error that names the file.
 measure::XenGuestConfig config_of(const XenRecipe& recipe, const Path& base);

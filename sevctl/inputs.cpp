@@ -80,11 +80,13 @@ SecretBytes secret_file_or_base64(const Arguments& arguments, Console& console, 
     return out;
 }
 
-Firmware::Firmware(const Arguments& arguments, std::string_view name) : path_{arguments.text(name)}, file_{path_} {
+Firmware::Firmware(const Arguments& arguments, std::string_view name) : path_{arguments.text(name)} {
     constexpr std::size_t block_bytes = 4096;
-    const std::size_t size = bytes().size(), limit = static_cast<std::size_t>(arguments.argument(name).limit_bytes);
-    if (size > limit)
-        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that a flash image may have", shown(path_), size, limit)};
+    const std::size_t limit = static_cast<std::size_t>(arguments.argument(name).limit_bytes);
+    if (const std::uint64_t said = open_regular(path_).size_bytes; said > limit)
+        throw Error{Fault::malformed, fmt::format("{}: {} bytes, more than the {} that a flash image may have", shown(path_), said, limit)};
+    file_ = read_file(path_, limit); // a copy: it may shrink meanwhile
+    const std::size_t size = file_.size();
     if (size == 0 || size % block_bytes != 0)
         throw Error{Fault::malformed,
                     fmt::format("{}: {} bytes, want a flash image: a multiple of {} bytes, and not empty", shown(path_), size, block_bytes)};

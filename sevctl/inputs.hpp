@@ -36,16 +36,16 @@ Key key_argument(const Arguments& arguments, Console& console, std::string_view 
     return Key{std::span<const std::uint8_t, Key::size_bytes>{bytes.reveal().data(), Key::size_bytes}};
 }
 
-/// A firmware image mapped read-only: not empty, a multiple of 4096 bytes (a flash block), within the table's limit.
+/// The bytes of a firmware image: not empty, a multiple of 4096 bytes (a flash block), within the table's limit.
 class Firmware {
 public:
     Firmware(const Arguments& arguments, std::string_view name);
-    ByteView bytes() const noexcept { return file_.bytes(); }
+    ByteView bytes() const noexcept { return file_; }
     const Path& path() const noexcept { return path_; }
 
 private:
     Path path_;
-    MappedFile file_;
+    Bytes file_;
 };
 
 /// SHA-256 of a kernel or ramdisk of any size that fw_cfg can hold. An empty file is refused unless the table says Content::any; so is /dev/null,

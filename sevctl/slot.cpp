@@ -91,14 +91,11 @@ Answer add(const Arguments& given, Console& console) {
 }
 
 Answer show(const Arguments& given, Console& console) {
-    const MappedFile file{given.text("FILE")};
+    const Bytes file = read_file(given.text("FILE"), static_cast<std::size_t>(given.argument("FILE").limit_bytes));
     const std::string name = shown(given.text("FILE"));
-    if (file.bytes().empty()) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want a ramdisk or an SMBIOS slot", name)};
-    if (file.bytes().size() > given.argument("FILE").limit_bytes)
-        throw Error{Fault::malformed,
-                    fmt::format("{}: {} bytes, more than the limit of {}", name, file.bytes().size(), given.argument("FILE").limit_bytes)};
-    const auto smbios = measure::smbios_slot(file.bytes());
-    const std::uint64_t pages = smbios ? 0 : measure::ramdisk_slot_pages(file.bytes());
+    if (file.empty()) throw Error{Fault::malformed, fmt::format("{}: 0 bytes, want a ramdisk or an SMBIOS slot", name)};
+    const auto smbios = measure::smbios_slot(file);
+    const std::uint64_t pages = smbios ? 0 : measure::ramdisk_slot_pages(file);
     const bool usable = smbios || (pages != 0 && pages <= measure::ramdisk_slot_page_limit);
     const std::uint64_t bytes = smbios ? smbios->file_bytes : pages * measure::slot_page_bytes;
     if (console.json()) {
@@ -106,7 +103,7 @@ Answer show(const Arguments& given, Console& console) {
         if (usable) result["channel"] = smbios ? "smbios" : "initrd";
         if (usable && !smbios) result["pages"] = pages;
         result["slot_bytes"] = usable ? bytes : 0;
-        result["file_bytes"] = file.bytes().size();
+        result["file_bytes"] = file.size();
         console.print(result);
     } else if (smbios) {
         console.print(fmt::format("{}: smbios channel, slot_bytes {}, {} bytes of text\n", name, bytes, smbios->string_bytes()));

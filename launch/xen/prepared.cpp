@@ -2,17 +2,18 @@
 #include "launch/xen/prepared.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "ovmf-measure/slot.hpp"
+#include "ovmf-measure/xen/unpack.hpp"
 
 namespace sev::launch::xen {
 namespace {
 
 using measure::XenGuestType;
-
 
 Path absolute(const std::string& text, std::string_view what) {
     const Path path{text};
@@ -70,13 +71,23 @@ measure::AcpiReference reference_for(const measure::XenGuestConfig& config, meas
 } // namespace
 
 ByteView Prepared::file(const Path& path) {
-    files_.emplace_back(path);
-    return files_.back().bytes();
+    return files_.emplace_back(read_file(path, measure::xen_unpack_limit_bytes));
+}
+
+void Prepared::drop_unused_files() {
+    const auto used = [&](const Bytes& file) {
+        return std::ranges::any_of(image_.ranges, [&](const measure::XenRange& range) {
+            return std::ranges::any_of(range.pieces, [&](const measure::XenPiece& piece) {
+                return !piece.bytes.empty() && std::greater_equal<>{}(piece.bytes.data(), file.data()) &&
+                       std::less<>{}(piece.bytes.data(), file.data() + file.size());
+            });
+        });
+    };
+    std::erase_if(files_, [&](const Bytes& file) { return !used(file); });
 }
 
 Prepared::Prepared(measure::XenGuestConfig config, measure::XenVersion version, const HostFiles& host)
     : config_{std::move(config)}, version_{version} {
-    files_.reserve(8); // their bytes are pointed into
     measure::XenFiles files;
     const auto add = [&](std::optional<measure::XenFile>& to, const Path& path) {
         to = measure::XenFile{.bytes = file(path), .name = printable(path.string(), 4096)};
@@ -94,6 +105,7 @@ Prepared::Prepared(measure::XenGuestConfig config, measure::XenVersion version, 
         image_ = measure::predict_xen(config_, files, version_, nullptr);
     }
     find_slots(files);
+    drop_unused_files();
 }
 
 void Prepared::find_slots(const measure::XenFiles& files) {

@@ -17,11 +17,12 @@ struct HostFiles {
     Path references = "/var/lib/xen-sev/references"; // where `sevctl reference capture` puts ACPI references
 };
 
-/// A guest as its configuration says it will be: its files mapped, its image predicted, its slots found. Pinned, since the image points into the
-/// files.
+/// A guest as its configuration says it will be: its files read, its image predicted, its slots found. Pinned, since the image points into the
+/// files' bytes. These are copies: a file that changes or shrinks later changes nothing here.
 class Prepared {
 public:
-    /// Throws Error as measure::predict_xen does; Error{Fault::usage} for a path that is not absolute, and when no ACPI reference, or more than one,
+    /// Throws Error as measure::predict_xen does; Error{Fault::malformed} for a file beyond xen_unpack_limit_bytes;
+    /// Error{Fault::usage} for a path that is not absolute, and when no ACPI reference, or more than one,
     /// is of this release, these vCPUs and this online set.
     Prepared(measure::XenGuestConfig config, measure::XenVersion version, const HostFiles& host);
     Prepared(const Prepared&) = delete;
@@ -37,10 +38,11 @@ public:
 
 private:
     ByteView file(const Path& path);
+    void drop_unused_files();
     void find_slots(const measure::XenFiles& files);
     measure::XenGuestConfig config_;
     measure::XenVersion version_;
-    std::vector<MappedFile> files_;
+    std::vector<Bytes> files_; // those that the image points into
     measure::XenImage image_;
     std::vector<GuestSlot> slots_;
 };
