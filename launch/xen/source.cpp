@@ -73,6 +73,30 @@ bool names_uuid(std::string_view text) {
 /// The configuration inside {"domid": …, "config": {…}}, or the value itself.
 json::Value& inner(json::Value& config) { return config.contains("config") ? config["config"] : config; }
 
+/// Refuses a domain that would be built or started again, unattested, when it ends: the process that created it does so by itself (xl create stays
+/// for that), and nobody asks this daemon then. What libxl's JSON leaves out is destroy. A soft reset is the guest's own kexec, in the memory that it
+/// has. Nothing writes the guest's memory, and the secrets in it, to a core file either.
+void check_endings(json::Value config, std::string_view what) {
+    json::Value& all = inner(config);
+    for (const char* const event : {"on_poweroff", "on_reboot", "on_watchdog", "on_crash", "on_soft_reset"}) {
+        if (!all.contains(event)) continue;
+        const json::Value& action = all.at(event);
+        if (action == "destroy" || action == "preserve" || (action == "soft_reset" && std::string_view{event} == "on_soft_reset")) continue;
+        throw Error{Fault::usage,
+                    fmt::format("{}: {} is {}, want destroy or preserve: the toolstack would start it again, or keep a copy, unattested", what, event,
+                                printable(action.dump(), 64)),
+                    fmt::format("create it anew with {}=\"destroy\" (libvirt: <{}>destroy</{}>)", event, event, event)};
+    }
+}
+
+/// A domain's configuration as libxl has it, if the domain ends for good when it ends.
+std::string adopted_config(Domain& domain, std::uint32_t domid) {
+    const std::string what = fmt::format("domain {}", domid);
+    std::string out = domain.config();
+    check_endings(json::parse(out, what, {.bytes = measure::xen_config_limit_bytes, .depth = 64}), what);
+    return out;
+}
+
 /// SHA-256 of a configuration without what xl draws anew each time it reads one: the UUID, and HVM's generation id.
 std::string digest_of(json::Value config) {
     json::Value& all = inner(config);
@@ -114,6 +138,7 @@ GuestSource::Plan DomainSource::plan(const json::Value& guest) {
         wanted.check_uuid(state.uuid);
         if (!state.paused || state.has_run)
             throw Error{Fault::usage, fmt::format("domain {}: has run, want one that was created paused", *wanted.domid), "xl create -p"};
+        adopted_config(*domain, *wanted.domid);
         return {.es = false, .identity = {{"uuid", state.uuid}, {"domid", state.domid}}};
     }
     json::Value config = json::parse(libxl_json(wanted), "configuration", {.bytes = measure::xen_config_limit_bytes, .depth = 64});
@@ -134,7 +159,7 @@ std::unique_ptr<Guest> DomainSource::open(const json::Value& guest, const json::
     if (wanted.domid) {
         made.domain = parts_.toolstack->adopt(*wanted.domid, planned.uuid, true); // the one that was planned: its number may be another's by now
         if (!made.domain) throw Error{Fault::system, fmt::format("domain {}: is gone", *wanted.domid)};
-        const std::string config = made.domain->config();
+        const std::string config = adopted_config(*made.domain, *wanted.domid);
         made.prepared = std::make_unique<Prepared>(measure::read_libxl_json(config, fmt::format("domain {}", *wanted.domid)), version, parts_.host);
         return std::make_unique<DomainGuest>(std::move(made));
     }

@@ -8,9 +8,9 @@
 
 namespace sev::launch::xen {
 
-/// Xen domains as guests of a daemon, as WantedDomain says: created from an xl.cfg, or one that was created paused and never ran. A name that a
-/// domain has already is refused, and so is a domain number that has become another domain's, or an xl.cfg that says something else by now, between
-/// any two of the calls below.
+/// Xen domains as guests of a daemon, as WantedDomain says: created from an xl.cfg, or one that was created paused and never ran. Refused are a name
+/// that a domain has already; a domain that its toolstack would start again when it ends; and, between any two of the calls below, a domain
+/// number that has become another's, or an xl.cfg that says something else by now.
 class DomainSource final : public GuestSource {
 public:
     struct Parts {

@@ -190,3 +190,47 @@ TEST_CASE("Xen source: a domain that is to be left paused is checked as any othe
         CHECK(host.domain->destroyed == 1);
     }
 }
+
+TEST_CASE("Xen source: a domain that its toolstack would start again is refused, and left as it is") {
+    const auto recorded = [](const json::Value& endings) {
+        auto host = std::make_unique<FakeHost>();
+        json::Value config = host->libxl_config("work");
+        config.update(endings);
+        host->domain->config = json::Value{{"domid", 7}, {"config", config}}.dump();
+        return host;
+    };
+    for (const char* const event : {"on_poweroff", "on_reboot", "on_watchdog", "on_crash", "on_soft_reset"})
+        for (const json::Value& action :
+             {json::Value{"restart"}, json::Value{"restart_rename"}, json::Value{"coredump_destroy"}, json::Value{"coredump_restart"},
+              json::Value{"soft_reset"}, json::Value{"surprise"}, json::Value{1}, json::Value{}}) {
+            if (std::string_view{event} == "on_soft_reset" && action == "soft_reset") continue;
+            CAPTURE(event);
+            CAPTURE(action.dump());
+            const auto host = recorded({{event, action}});
+            auto source = host->source();
+            for (const json::Value& guest : {domain_seven(), domain_seven({{"uuid", its_uuid}, {"unpause", false}})}) {
+                const std::string said = refusal([&] { source.plan(guest); });
+                CHECK_MESSAGE(said.find(fmt::format("domain 7: {} is {}, want destroy or preserve", event, printable(action.dump(), 64))) == 0, said);
+            }
+            CHECK_FALSE(host->domain->held);
+            CHECK(host->domain->destroyed == 0);
+        }
+    for (const json::Value& endings :
+         {json::Value::object(), json::Value{{"on_reboot", "destroy"}, {"on_crash", "preserve"}, {"on_soft_reset", "soft_reset"}},
+          json::Value{{"on_poweroff", "preserve"}, {"on_watchdog", "destroy"}, {"on_soft_reset", "destroy"}}}) {
+        CAPTURE(endings.dump());
+        const auto host = recorded(endings);
+        auto source = host->source();
+        const auto plan = source.plan(domain_seven());
+        CHECK(source.open(domain_seven(), plan.identity));
+    }
+    // and once more when it is taken hold of
+    const auto host = recorded(json::Value::object());
+    auto source = host->source();
+    const auto plan = source.plan(domain_seven());
+    json::Value config = host->libxl_config("work");
+    config["on_reboot"] = "restart";
+    host->domain->config = config.dump();
+    CHECK(refusal([&] { source.open(domain_seven(), plan.identity); }).find("domain 7: on_reboot is") == 0);
+    CHECK(host->domain->unpaused == 0);
+}

@@ -146,6 +146,24 @@ class Refused(LaunchCase):
             domid = guest.create()
         self.told(self.house.launch_xen("--domid", domid, policy="web"), 0)  # and unchanged it runs
 
+    def test_a_domain_that_xl_would_start_again(self):
+        """xl create stays for it: once the guest reboots, xl builds it anew from its files, and nobody judges that."""
+        self.open()
+        known = self.tiny("again-known")
+        self.house.trusts("web", known.config, acpi_reference=str(self.reference()), secrets=False)
+        self.house.start()
+        for event in ("on_reboot", "on_crash"):
+            with self.subTest(event):
+                guest = self.tiny(f"again-{event.replace('_', '-')}", **{event: "restart"})
+                domid = guest.create()
+                done = self.house.launch_xen("--domid", domid, policy="web")
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(f"domain {domid}: {event} is ", done.stdout.decode() + done.stderr.decode())
+                self.assertIn("want destroy or preserve", done.stdout.decode() + done.stderr.decode())
+                self.assertIn("p", guest.state())
+                self.assertEqual(guest.console(), "")
+                guest.destroy()
+
     def test_memory_changed_after_the_measurement(self):
         meddler = self.dir / "meddler.py"
         self.open(channel=["/usr/bin/python3", meddler])
