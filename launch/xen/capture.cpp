@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/crypto.hpp"
 #include "base/error.hpp"
 #include "launch/xen/compare.hpp"
 #include "launch/xen/vcpu_context.hpp"
@@ -32,11 +33,17 @@ Capture::Capture(Prepared& prepared, Domain& domain, ForeignMemory& memory, std:
     }
 }
 
-std::uint64_t Capture::skipped_pages(const measure::XenRange& range, const std::vector<std::string>& opened) const {
-    for (const GuestSlot& slot : prepared_.slots())
-        if (psp::raw(slot.gpa) == range.gpa() && std::ranges::find(opened, slot.name) != opened.end())
-            return (slot.length_bytes + page_bytes - 1) / page_bytes;
-    return 0;
+void Capture::range_differences(const CapturedRange& one, const std::vector<WrittenSlot>& written, std::vector<std::string>& out) const {
+    const measure::XenRange& range = prepared_.image().ranges[one.range];
+    std::uint64_t slot_bytes = 0; // of a slot at the front, which is no longer as predicted
+    for (const GuestSlot& slot : prepared_.slots()) {
+        const auto known = std::ranges::find(written, slot.name, &WrittenSlot::name);
+        if (psp::raw(slot.gpa) != range.gpa() || known == written.end()) continue;
+        slot_bytes = slot.length_bytes;
+        if (sha256(ByteView{one.mapping.bytes()}.first(slot.length_bytes)) != known->sha256)
+            out.push_back(fmt::format("{}: slot {} does not hold what was written to it", range.label, slot.name));
+    }
+    if (const auto found = difference(range, one.mapping.bytes(), slot_bytes)) out.push_back(found->text());
 }
 
 void Capture::state_differences(std::vector<std::string>& out) {
@@ -53,23 +60,31 @@ void Capture::state_differences(std::vector<std::string>& out) {
 }
 
 void Capture::module_differences(std::vector<std::string>& out) {
-    const measure::XenRange* const range = prepared_.image().find("smbios_module");
-    if (!range) return;
-    const auto place = domain_.smbios_module();
-    if (!place || place->gpa != range->gpa() || place->length_bytes > range->length_bytes())
-        out.push_back(fmt::format("smbios_module: the toolstack says it lies at {}, want {:#x}",
-                                  place ? fmt::format("{:#x} + {}", place->gpa, place->length_bytes) : "no address", range->gpa()));
+    if (prepared_.config().type != measure::XenGuestType::hvm) return; // hvmloader alone asks for it
+    const auto shown = [](const std::optional<ModulePlace>& place) {
+        return place ? fmt::format("at {:#x} + {} bytes", place->gpa, place->length_bytes) : std::string{"nowhere"};
+    };
+    std::optional<ModulePlace> want;
+    if (const measure::XenRange* const range = prepared_.image().find("smbios_module"))
+        want = {.gpa = range->gpa(), .length_bytes = range->pieces.front().bytes.size()}; // its file, whole
+    if (const auto place = domain_.smbios_module(); place != want)
+        out.push_back(fmt::format("smbios_module: xenstore's hvmloader/smbios says that it lies {}, want {}", shown(place), shown(want)));
 }
 
-std::vector<std::string> Capture::differences(const std::vector<std::string>& opened) {
+void Capture::vcpus_differences(std::vector<std::string>& out) {
+    Bytes context = domain_.context();
+    for (std::string& text : vcpu_differences(context, prepared_.image().vcpu0, prepared_.config().vcpus)) out.push_back(std::move(text));
+    if (!first_context_) first_context_ = std::move(context);
+    else
+        for (std::string& text : vcpu_changes(*first_context_, context)) out.push_back(std::move(text));
+}
+
+std::vector<std::string> Capture::differences(const std::vector<WrittenSlot>& written) {
     std::vector<std::string> out;
     state_differences(out);
-    for (const CapturedRange& one : ranges_) {
-        const measure::XenRange& range = prepared_.image().ranges[one.range];
-        if (const auto found = difference(range, one.mapping.bytes(), skipped_pages(range, opened))) out.push_back(found->text());
-    }
+    for (const CapturedRange& one : ranges_) range_differences(one, written, out);
     module_differences(out);
-    for (std::string& text : vcpu_differences(domain_.context(), prepared_.image().vcpu0, prepared_.config().vcpus)) out.push_back(std::move(text));
+    vcpus_differences(out);
     return out;
 }
 

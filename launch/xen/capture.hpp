@@ -12,6 +12,12 @@ struct CapturedRange {
     Mapping mapping;
 };
 
+/// A slot whose guest memory holds a secret by now.
+struct WrittenSlot {
+    std::string name;
+    Digest sha256; // of the slot's bytes, all of them, as they were written
+};
+
 /// The initial image of a paused domain: exactly the predicted pages, mapped, and held against the prediction as often as wanted.
 class Capture {
 public:
@@ -22,8 +28,9 @@ public:
     Capture& operator=(const Capture&) = delete;
 
     /// What is not as predicted, one line each; empty: the domain is, byte for byte, what its configuration says, has no more memory or vCPUs, is
-    /// paused and has never run. `opened`: names of slots whose content is no longer the measured one.
-    std::vector<std::string> differences(const std::vector<std::string>& opened = {});
+    /// paused and has never run; and nothing of its vCPUs has changed since the first call. `written`: slots that hold what was written to them
+    /// instead of what was measured.
+    std::vector<std::string> differences(const std::vector<WrittenSlot>& written = {});
     /// Zeroes the bytes that the builder leaves undefined, where they are not zero: they are measured as zeros.
     void clear_unwritten();
     const std::vector<CapturedRange>& ranges() const noexcept { return ranges_; }
@@ -32,14 +39,16 @@ public:
     measure::XenMeasurement measure() const;
 
 private:
-    std::uint64_t skipped_pages(const measure::XenRange& range, const std::vector<std::string>& opened) const;
+    void range_differences(const CapturedRange& one, const std::vector<WrittenSlot>& written, std::vector<std::string>& out) const;
     void state_differences(std::vector<std::string>& out);
+    void vcpus_differences(std::vector<std::string>& out);
     void module_differences(std::vector<std::string>& out);
     Prepared& prepared_;
     Domain& domain_;
     ForeignMemory& memory_;
     std::uint32_t domid_;
     std::vector<CapturedRange> ranges_;
+    std::optional<Bytes> first_context_; // of the vCPUs, at the first look
 };
 
 /// ACPI pages of a paused PVH guest as a reference, read from where its start_info says they are: no prediction is needed. Throws

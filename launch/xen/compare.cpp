@@ -22,10 +22,10 @@ bool unwritten(const measure::XenRange& range, std::uint64_t at) {
                                [&](const measure::XenUnwritten& one) { return at >= one.offset_bytes && at - one.offset_bytes < one.length_bytes; });
 }
 
-/// First written byte of a page that differs.
-std::optional<std::size_t> first_in_page(const measure::XenRange& range, std::uint64_t page, ByteView is, ByteView want) {
+/// First written byte of a page that differs, from the range's byte `from` on.
+std::optional<std::size_t> first_in_page(const measure::XenRange& range, std::uint64_t page, ByteView is, ByteView want, std::uint64_t from) {
     for (std::size_t i = 0; i < page_bytes; ++i)
-        if (is[i] != want[i] && !unwritten(range, page * page_bytes + i)) return i;
+        if (is[i] != want[i] && page * page_bytes + i >= from && !unwritten(range, page * page_bytes + i)) return i;
     return std::nullopt;
 }
 
@@ -89,10 +89,10 @@ std::string Difference::text() const {
                        pages > 1 ? fmt::format(" (and {} more pages differ)", pages - 1) : "");
 }
 
-std::optional<Difference> difference(const measure::XenRange& range, ByteView captured, std::uint64_t skip_pages) {
+std::optional<Difference> difference(const measure::XenRange& range, ByteView captured, std::uint64_t skip_bytes) {
     require(captured.size() == range.length_bytes(), "a capture has the range's size");
     // the common case in one pass over big pieces; only what differs is looked at page by page
-    if (skip_pages == 0) {
+    if (skip_bytes == 0) {
         std::size_t at = 0;
         bool equal = true;
         range.visit([&](ByteView piece) {
@@ -103,10 +103,10 @@ std::optional<Difference> difference(const measure::XenRange& range, ByteView ca
     }
     std::optional<Difference> out;
     measure::XenPage scratch;
-    for (std::uint64_t page = skip_pages; page < range.pages; ++page) {
+    for (std::uint64_t page = skip_bytes / page_bytes; page < range.pages; ++page) {
         const ByteView is = captured.subspan(page * page_bytes, page_bytes), want = range.page(page, scratch);
         if (std::memcmp(is.data(), want.data(), page_bytes) == 0) continue;
-        const auto first = first_in_page(range, page, is, want);
+        const auto first = first_in_page(range, page, is, want, skip_bytes);
         if (!first) continue;
         if (!out) {
             out = Difference{.range = range.label,

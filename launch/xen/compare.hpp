@@ -20,7 +20,7 @@ struct Difference {
 
 /// difference holds the captured bytes of a range, all of them, against the prediction. Pages that the builder does not write whole count with their
 /// written bytes alone. nullopt: equal.
-/// `skip_pages` pages at the front are left out: a slot that has received its secret.
-std::optional<Difference> difference(const measure::XenRange& range, ByteView captured, std::uint64_t skip_pages = 0);
+/// `skip_bytes` at the front are left out: a slot that has received its secret, which is held against what was written to it instead.
+std::optional<Difference> difference(const measure::XenRange& range, ByteView captured, std::uint64_t skip_bytes = 0);
 
 } // namespace sev::launch::xen

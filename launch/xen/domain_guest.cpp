@@ -86,6 +86,8 @@ std::optional<GuestSlot> DomainGuest::slot(std::string_view name) const {
     const auto found = std::ranges::find(parts_.prepared->slots(), name, &GuestSlot::name);
     if (found == parts_.prepared->slots().end()) return std::nullopt;
     if (std::ranges::find(opened_, name) == opened_.end()) opened_.emplace_back(name);
+    const Copy& copy = copy_with(found->gpa, found->length_bytes);
+    copy.pages->lock(psp::raw(found->gpa) - psp::raw(copy.gpa), found->length_bytes);
     return *found;
 }
 
@@ -121,9 +123,9 @@ void DomainGuest::write_slot(const GuestSlot& slot) {
                     "let the emulated PSP measure only"};
     const Mapping guest =
         parts_.memory->map(state_.domid, psp::raw(slot.gpa) / page_bytes, (slot.length_bytes + page_bytes - 1) / page_bytes, MapAccess::write);
+    written_.push_back({.name = slot.name, .sha256 = sha256(content)});
     std::memcpy(guest.bytes().data(), content.data(), content.size());
     OPENSSL_cleanse(content.data(), content.size());
-    written_.push_back(slot.name);
 }
 
 void DomainGuest::run() {

@@ -31,7 +31,7 @@ public:
     const std::vector<psp::SystemAddress>& vmsas() const override { return no_vmsas_; }
     std::optional<GuestSlot> slot(std::string_view name) const override;
     attest::LaunchDescriptor descriptor() const override;
-    /// All captured pages, the vCPUs' context, memory size and state, against the prediction once more.
+    /// All captured pages, the vCPUs' context, memory size and state, against the prediction once more; written slots against what was written.
     void recheck() override;
     /// Writes the opened slots, rechecks, and unpauses the domain or lets go of it. When any of it fails the domain has not run.
     void run() override;
@@ -56,7 +56,7 @@ private:
     std::vector<GuestPart> guest_parts_;
     std::vector<psp::SystemAddress> no_vmsas_;
     mutable std::vector<std::string> opened_; // slots that were asked for: secrets go in
-    std::vector<std::string> written_;        // slots in whose guest memory secrets are
+    std::vector<WrittenSlot> written_;        // slots in whose guest memory secrets are
     bool ran_ = false;
 };
 

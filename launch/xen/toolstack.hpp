@@ -27,6 +27,7 @@ struct DomainState {
 /// Where hvmloader finds what it passes on, as the toolstack has put it into xenstore.
 struct ModulePlace {
     std::uint64_t gpa = 0, length_bytes = 0;
+    friend bool operator==(const ModulePlace&, const ModulePlace&) = default;
 };
 
 /// One domain in the hands of a keeper: a process of its own that alone talks to libxl. While this object lives and neither `unpause` nor `let_go`

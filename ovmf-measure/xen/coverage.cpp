@@ -4,7 +4,7 @@
 namespace sev::measure {
 namespace {
 
-void hvm_findings(const XenGuestConfig& config, std::vector<CoverageFinding>& out) {
+void hvm_findings(const XenImage& image, const XenGuestConfig& config, std::vector<CoverageFinding>& out) {
     out.push_back({.id = "hvm-runs-unmeasured",
                    .text = "hvmloader and the firmware are measured, and what they start from the guest's disks or network is not",
                    .remedy = "use a PVH guest, whose kernel, ramdisk and command line are all measured"});
@@ -19,6 +19,12 @@ void hvm_findings(const XenGuestConfig& config, std::vector<CoverageFinding>& ou
     out.push_back({.id = "hvm-devices-unmeasured",
                    .text = "QEMU adds video memory and option ROMs, and answers the guest's every access to an emulated device",
                    .remedy = "turn off what the guest does not need: vga=\"none\", no emulated network cards"});
+    if (!image.total_pages)
+        out.push_back({.id = "memory-size-unchecked",
+                       .text = "memory size not checked: emulated network card, or arguments for QEMU. QEMU adds option ROMs, as many as it likes, "
+                               "so pages that were added to the guest are not noticed",
+                       .remedy = "make every network card paravirtual (xl: \"type=vif\"; libvirt: <model type='netfront'/>), "
+                                 "and give QEMU no arguments"});
     if (config.kernel)
         out.push_back({.id = "direct-kernel-unmeasured",
                        .text = "the kernel, ramdisk and command line of an HVM guest come through QEMU: none of them is measured",
@@ -29,7 +35,7 @@ void hvm_findings(const XenGuestConfig& config, std::vector<CoverageFinding>& ou
 
 std::vector<CoverageFinding> coverage(const XenImage& image, const XenGuestConfig& config) {
     std::vector<CoverageFinding> out;
-    if (image.type == XenGuestType::hvm) hvm_findings(config, out);
+    if (image.type == XenGuestType::hvm) hvm_findings(image, config, out);
     if (image.kernel_is_firmware)
         out.push_back({.id = "firmware-boots-unmeasured",
                        .text = "the kernel is a firmware image: what it starts from the guest's disks or network is not measured",

@@ -132,8 +132,8 @@ Digest digest(const XenImage& image, XenOrder order);
 XenMeasurement measure(const XenImage& image, XenOrder order);
 
 /// What the digest of such a guest does not say, the gravest first; never empty. ids: hvm-runs-unmeasured, hvm-inputs-unmeasured,
-/// hvm-firmware-relocated, hvm-devices-unmeasured, direct-kernel-unmeasured, firmware-boots-unmeasured, vcpu-unmeasured, memory-unmeasured,
-/// shared-pages, devices-unmeasured, addresses-unbound. Source: xen.git tools/firmware/hvmloader.
+/// hvm-firmware-relocated, hvm-devices-unmeasured, memory-size-unchecked, direct-kernel-unmeasured, firmware-boots-unmeasured, vcpu-unmeasured,
+/// memory-unmeasured, shared-pages, devices-unmeasured, addresses-unbound. Source: xen.git tools/firmware/hvmloader.
 std::vector<CoverageFinding> coverage(const XenImage& image, const XenGuestConfig& config);
 
 } // namespace sev::measure

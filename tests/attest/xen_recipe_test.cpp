@@ -65,6 +65,15 @@ TEST_CASE("a Xen reference: digest and regions from the owner's own files, howev
     CHECK(hvm.digest == answer("hvm", "hvm.cfg"));
     CHECK(hvm.others.empty());
     CHECK(hvm.uncovered.front().starts_with("hvm-runs-unmeasured: "));
+    const auto size_unchecked = [](const Reference& one) {
+        return std::ranges::any_of(one.uncovered, [](const std::string& text) { return text.starts_with("memory-size-unchecked: "); });
+    };
+    CHECK_FALSE(size_unchecked(hvm));
+    test::TemporaryDirectory with_card;
+    write_file(with_card / "card.cfg", as_bytes(read_text(folder() / "hvm.cfg", 1U << 20) + "\nvif=['bridge=xenbr0']\n"), Visibility::readable,
+               Existing::refuse);
+    for (const char* const name : {"hvmloader.elf", "bios.bin"}) std::filesystem::copy(folder() / name, with_card / name);
+    CHECK(size_unchecked(resolve_reference({.name = "card", .value = recipe(R"({"xl_cfg": "card.cfg", "xen_version": "4.17.7"})")}, with_card.path())));
     CHECK(
         resolved(
             R"({"guest": {"type": "hvm", "memory_mib": 512, "vcpus": 2, "bios": "seabios", "vga": "stdvga"}, "files": {"hvmloader": "hvmloader.elf", "firmware": "bios.bin"},

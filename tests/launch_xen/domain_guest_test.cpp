@@ -113,6 +113,105 @@ TEST_CASE("Xen guest: each tampering before the capture is named, and the domain
     }
 }
 
+TEST_CASE("Xen guest: an HVM domain as hvmloader, firmware and modules make it; each tampering is named, and it is destroyed before it has run") {
+    using measure::XenGuestType;
+    {
+        FakeHost host{XenGuestType::hvm};
+        const auto guest = host.guest();
+        std::vector<std::string> labels;
+        for (const attest::Region& region : guest->descriptor().regions) labels.push_back(region.label);
+        CHECK(labels == std::vector<std::string>{"hvm_info", "hvmloader", "firmware", "acpi_module", "smbios_module", "start_info"});
+        CHECK(guest->descriptor().kind == attest::GuestKind::xen_hvm);
+        guest->run();
+        CHECK(host.domain->unpaused == 1);
+    }
+    struct Case {
+        const char* what;
+        std::function<void(FakeHost&)> tamper;
+        const char* says;
+    };
+    const auto flip = [](const char* label, std::uint64_t at) { return [=](FakeHost& host) { host.memory->flip(host.gpa(label) + at); }; };
+    const std::vector<Case> cases{
+        {"number of vCPUs", flip("hvm_info", 0x810), "hvm_info: page 0 (gfn 0x9f), offset 0x810: number of vCPUs: 0x41, want 0x01"},
+        {"hvm_info elsewhere", flip("hvm_info", 0x100), "hvm_info: page 0 (gfn 0x9f), offset 0x100"},
+        {"hvmloader", flip("hvmloader", 9), "hvmloader: page 0 (gfn 0x100), offset 0x9"},
+        {"firmware", flip("firmware", 4096 + 3), "firmware: page 1 "},
+        {"ACPI module", flip("acpi_module", 5), "acpi_module: page 0 "},
+        {"SMBIOS module", flip("smbios_module", 10), "smbios_module: page 0 "},
+        {"padding after the SMBIOS module", flip("smbios_module", 4095), "smbios_module: page 0 "},
+        {"memory map", flip("start_info", 56 + 64 + 2048 + 9), "start_info: page 0 "},
+        {"xenstore: a byte longer", [](FakeHost& host) { ++host.domain->smbios->length_bytes; },
+         "smbios_module: xenstore's hvmloader/smbios says that it lies at "},
+        {"xenstore: a byte shorter", [](FakeHost& host) { --host.domain->smbios->length_bytes; }, " + 111 bytes, want at "},
+        {"xenstore: elsewhere", [](FakeHost& host) { host.domain->smbios->gpa += 16; }, "xenstore's hvmloader/smbios says that it lies at "},
+        {"xenstore: not there", [](FakeHost& host) { host.domain->smbios.reset(); },
+         "xenstore's hvmloader/smbios says that it lies nowhere, want at "},
+        {"one page more", [](FakeHost& host) { ++host.domain->state.pages; }, "pages of memory, want "},
+        {"one page less", [](FakeHost& host) { --host.domain->state.pages; }, "pages of memory, want "},
+        {"a vCPU more", [](FakeHost& host) { host.domain->state.vcpus = 2; }, "domain: has 2 vCPUs, want 1"},
+        {"another entry", [](FakeHost& host) { host.domain->context[40 + 0x280] ^= 1; }, "vCPU 0: rip is "},
+    };
+    for (const Case& one : cases) {
+        CAPTURE(one.what);
+        FakeHost host{XenGuestType::hvm};
+        one.tamper(host);
+        const std::string said = refusal([&] { host.guest(); });
+        CHECK_MESSAGE(said.find(one.says) != std::string::npos, said);
+        CHECK(host.domain->unpaused == 0);
+        CHECK(host.domain->destroyed == 1);
+    }
+    FakeHost none{XenGuestType::hvm}; // a module that nobody configured
+    none.config.smbios_firmware.reset();
+    const auto place = none.domain->smbios;
+    none.build();
+    const std::string said = refusal([&] { none.guest(); });
+    CHECK_MESSAGE(said.find(fmt::format("lies at {:#x} + {} bytes, want nowhere", place->gpa, place->length_bytes)) != std::string::npos, said);
+}
+
+TEST_CASE("Xen guest: an HVM guest's file that changes between the prediction and the creation is found") {
+    for (const char* const which : {"hvmloader", "firmware", "smbios_module"}) {
+        CAPTURE(which);
+        FakeHost host{measure::XenGuestType::hvm};
+        auto& path = std::string_view{which} == "hvmloader" ? host.config.hvmloader
+                     : std::string_view{which} == "firmware" ? host.config.system_firmware
+                                                             : host.config.smbios_firmware;
+        Bytes content = read_file(*path, 1U << 20);
+        const Path copy = host.folder / "changing";
+        write_file(copy, content, Visibility::readable, Existing::refuse);
+        path = copy.string();
+        auto prepared = host.prepared();
+        content.back() ^= 0x40; // what the builder reads
+        write_file(copy, content, Visibility::readable, Existing::replace);
+        const std::uint64_t last = std::string_view{which} == "hvmloader" ? 0 : content.size() - 1;
+        host.memory->flip(prepared->image().find(which)->gpa() + last);
+        const std::string said = refusal([&] {
+            DomainGuest{{.domain = std::make_unique<test::FakeDomain>(host.domain),
+                         .prepared = std::move(prepared),
+                         .memory = host.memory,
+                         .pages = host.space}};
+        });
+        CHECK_MESSAGE(said.find(fmt::format("domain 7 is not what its configuration says: {}: page ", which)) == 0, said);
+        CHECK(host.domain->destroyed == 1);
+    }
+}
+
+TEST_CASE("Xen guest: files that shrink once they were read take nothing with them") {
+    FakeHost host;
+    for (auto* const path : {&host.config.kernel, &host.config.ramdisk}) {
+        const Path copy = host.folder / Path{**path}.filename().string();
+        std::filesystem::copy(**path, copy);
+        *path = copy.string();
+    }
+    const auto guest = host.guest();
+    const auto prepared = host.prepared();
+    const Digest before = measure::digest(prepared->image(), measure::XenOrder::ascending_gfn);
+    for (const auto& path : {*host.config.kernel, *host.config.ramdisk}) std::filesystem::resize_file(path, 0);
+    CHECK(measure::digest(prepared->image(), measure::XenOrder::ascending_gfn) == before);
+    guest->recheck();
+    guest->run();
+    CHECK(host.domain->unpaused == 1);
+}
+
 TEST_CASE("Xen guest: whatever changes after the measurement is found before it runs") {
     for (const char* const label : {"kernel", "ramdisk", "start_info", "acpi_info", "acpi_tables", "acpi_rsdp"}) {
         FakeHost host;
@@ -155,6 +254,54 @@ TEST_CASE("Xen guest: a secret goes into its slot alone, last of all, and the ho
     CHECK_THROWS_AS(guest->locate(slot->gpa, slot->length_bytes), Error);
 }
 
+TEST_CASE("Xen guest: a slot that changes once it was written is found before the guest runs, to its last byte and beyond") {
+    const std::string secret = "070701 and what an archive holds besides";
+    FakeHost host;
+    const auto slot = host.guest()->slot("initrd");
+    REQUIRE(slot);
+    for (const std::uint64_t at : {std::uint64_t{0}, std::uint64_t{secret.size()}, slot->length_bytes - 1}) {
+        CAPTURE(at);
+        FakeHost one;
+        const auto guest = one.guest();
+        inject(one, *guest, *guest->slot("initrd"), secret);
+        guest->recheck();
+        one.memory->after_write = [&] { one.memory->flip(psp::raw(slot->gpa) + at); };
+        CHECK(refusal([&] { guest->run(); }) ==
+              "domain 7 has changed since it was measured: ramdisk: slot initrd does not hold what was written to it");
+        CHECK(one.domain->unpaused == 0);
+    }
+    // the rest of the slot's last page stays as it was measured
+    FakeHost hvm{measure::XenGuestType::hvm};
+    const auto guest = hvm.guest();
+    const auto smbios = guest->slot("smbios");
+    REQUIRE(smbios);
+    REQUIRE(smbios->length_bytes % 4096 != 0);
+    Bytes module = read_file(*hvm.config.smbios_firmware, 1U << 20);
+    module[20] = 's';
+    inject(hvm, *guest, *smbios, as_text(module));
+    hvm.memory->after_write = [&] { hvm.memory->flip(psp::raw(smbios->gpa) + smbios->length_bytes); };
+    const std::string said = refusal([&] { guest->run(); });
+    CHECK_MESSAGE(said.find(fmt::format("smbios_module: page 0 (gfn {:#x}), offset {:#x}: 0x40, want 0x00", psp::raw(smbios->gpa) / 4096,
+                                        smbios->length_bytes)) != std::string::npos,
+                  said);
+    hvm.memory->after_write = {};
+    FakeHost honest{measure::XenGuestType::hvm};
+    const auto fine = honest.guest();
+    inject(honest, *fine, *fine->slot("smbios"), as_text(module));
+    fine->run();
+    CHECK(honest.domain->unpaused == 1);
+    CHECK(honest.memory->get(psp::raw(smbios->gpa), module.size()) == module);
+}
+
+TEST_CASE("Xen guest: what has no wanted value of its own may not change between two looks either") {
+    FakeHost host;
+    const auto guest = host.guest();
+    guest->recheck();
+    host.domain->context[40 + 0x408 + 8 + 12] ^= 1; // the first APIC's timer divisor
+    CHECK(refusal([&] { guest->run(); }) == "domain 7 has changed since it was measured: vCPU 0: its LAPIC record has changed, first at offset 0xc");
+    CHECK(host.domain->unpaused == 0);
+}
+
 TEST_CASE("Xen guest: ciphertext that a PSP leaves in a slot is not given to a guest without encryption") {
     FakeHost host;
     const auto guest = host.guest();
@@ -177,7 +324,8 @@ TEST_CASE("Xen guest: bytes that the builder leaves undefined are zeroed, and no
 
 TEST_CASE("Xen guest: the tables of a process that built PVH guests before are known for what they are") {
     FakeHost host;
-    const auto later = host.prepared()->image().later_build();
+    const auto first = host.prepared(); // what `later` points into
+    const auto later = first->image().later_build();
     REQUIRE(later);
     std::uint64_t at = host.gpa("acpi_tables");
     later->find("acpi_tables")->visit([&](ByteView piece) {

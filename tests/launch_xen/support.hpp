@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "launch/xen/source.hpp"
+#include "ovmf-measure/slot.hpp"
 #include "tests/support.hpp"
 
 /// A Xen host that is a few objects of the test: guest memory is a sparse file whose offsets are guest addresses, the toolstack a record of what was
@@ -28,9 +29,10 @@ public:
             ::mmap(nullptr, pages * 4096, write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file_.get(), static_cast<off_t>(gfn * 4096));
         REQUIRE(at != MAP_FAILED);
         ++mapped;
-        return {{static_cast<std::uint8_t*>(at), pages * 4096}, [this](std::span<std::uint8_t> bytes) {
+        return {{static_cast<std::uint8_t*>(at), pages * 4096}, [this, write](std::span<std::uint8_t> bytes) {
                     --mapped;
                     ::munmap(bytes.data(), bytes.size());
+                    if (write && after_write) after_write();
                 }};
     }
     void put(std::uint64_t gpa, ByteView bytes) {
@@ -49,6 +51,7 @@ public:
     std::uint64_t missing = ~std::uint64_t{0};
     int mapped = 0;                      // at the moment
     std::vector<std::uint64_t> written;  // frames that were mapped to be written
+    std::function<void()> after_write;   // somebody else's turn, once such a mapping is gone
 
 private:
     Fd file_;
@@ -138,7 +141,6 @@ private:
     measure::XenVersion version_;
 };
 
-/// A PVH guest of the fixtures, built into fake memory byte for byte as predicted.
 /// The message of the error that `run` ends with; empty when it does not.
 inline std::string refusal(const std::function<void()>& run) {
     try {
@@ -149,6 +151,7 @@ inline std::string refusal(const std::function<void()>& run) {
     return {};
 }
 
+/// A guest of the fixtures, PVH, or HVM with SeaBIOS and both modules, built into fake memory byte for byte as predicted.
 struct FakeHost {
     TemporaryDirectory folder;
     std::shared_ptr<FakeMemory> memory = std::make_shared<FakeMemory>();
@@ -158,7 +161,23 @@ struct FakeHost {
     measure::XenGuestConfig config;
     measure::XenVersion version{.major = 4, .minor = 17, .patch = 7};
 
-    FakeHost() {
+    explicit FakeHost(measure::XenGuestType type = measure::XenGuestType::pvh) {
+        if (type == measure::XenGuestType::hvm) hvm();
+        else pvh();
+        build();
+    }
+    void hvm() {
+        write_file(folder / "smbios", measure::make_smbios_slot(100), Visibility::readable, Existing::refuse);
+        config.type = measure::XenGuestType::hvm;
+        config.memory_kib = 256 * 1024;
+        config.hvmloader = std::filesystem::absolute(fixture("xen/hvmloader.elf")).string();
+        config.system_firmware = std::filesystem::absolute(fixture("xen/bios.bin")).string();
+        config.acpi_firmware = std::filesystem::absolute(fixture("xen/ssdt.bin")).string();
+        config.smbios_firmware = (folder / "smbios").string();
+        domain->state.type = "hvm";
+        domain->state.vcpus = domain->state.online = 1;
+    }
+    void pvh() {
         host.references = folder.path();
         std::filesystem::copy(fixture("xen/acpi-2-2.json"), folder / "xen-acpi-2.json");
         config.type = measure::XenGuestType::pvh;
@@ -168,7 +187,6 @@ struct FakeHost {
         config.kernel = std::filesystem::absolute(fixture("xen/kernel.elf")).string();
         config.ramdisk = std::filesystem::absolute(fixture("xen/ramdisk-slot")).string();
         config.cmdline = "console=hvc0 quiet";
-        build();
     }
     std::unique_ptr<launch::xen::Prepared> prepared() const { return std::make_unique<launch::xen::Prepared>(config, version, host); }
     void build() {
@@ -181,7 +199,9 @@ struct FakeHost {
             });
         }
         domain->state.pages = *made->image().total_pages;
-        domain->context = read_file(fixture("xen_context/pvh.bin"), 1U << 20);
+        if (const measure::XenRange* module = made->image().find("smbios_module"))
+            domain->smbios = {.gpa = module->gpa(), .length_bytes = std::filesystem::file_size(*config.smbios_firmware)};
+        domain->context = read_file(fixture(config.type == measure::XenGuestType::pvh ? "xen_context/pvh.bin" : "xen_context/hvm.bin"), 1U << 20);
         const auto put = [&](std::size_t register_at, std::uint64_t value) {
             for (std::size_t i = 0; i < 8; ++i) domain->context[40 + register_at + i] = static_cast<std::uint8_t>(value >> (8 * i));
         };

@@ -336,6 +336,14 @@ TEST_CASE("coverage: HVM guests begin with what runs unmeasured; firmware as a k
     guest.config.kernel = "k";
     const auto with_kernel = ids(guest.predict(), guest.config);
     CHECK(std::ranges::find(with_kernel, "direct-kernel-unmeasured") != with_kernel.end());
+    const auto unchecked = [&](const Guest& one) {
+        const auto all = ids(one.predict(), one.config);
+        return std::ranges::find(all, "memory-size-unchecked") != all.end();
+    };
+    CHECK_FALSE(unchecked(guest));
+    guest.config.emulated_nics = true;
+    CHECK(unchecked(guest));
+    CHECK_FALSE(guest.predict().total_pages);
     const Guest firmware = pvh("firmware-kernel.elf", std::nullopt, 128, "acpi-1-1.json");
     CHECK(ids(firmware.predict(), firmware.config).front() == "firmware-boots-unmeasured");
     const Guest plain = pvh("kernel.elf", std::nullopt, 128, "acpi-2-2.json");

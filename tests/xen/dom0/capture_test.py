@@ -104,6 +104,45 @@ class Tampering(CaptureCase):
             self.assertRegex(" ".join(self.captured(domid, status=1)["differences"]), r"domain: has \d+ pages of memory, want \d+")
         guest.destroy()
 
+    def test_each_of_an_hvm_guest_is_named(self):
+        smbios = self.dir / "smbios"
+        self.sevctl("slot", "smbios", "--length", "500", "-o", smbios)
+        guest = Guest(self, "tampered-hvm", type="hvm", memory=128, bios="seabios", kernel=None, extra=None, smbios_firmware=smbios)
+        domid = guest.create()
+        at = {region["label"]: int(region["gpa"], 16) for region in self.captured(domid)["regions"]}
+
+        def differs(says):
+            said = self.captured(domid, status=1)["differences"]
+            self.assertEqual(len(said), 1, said)
+            self.assertIn(says, said[0])
+        for name, gpa, says in (("hvm_info", at["hvm_info"] + 0x810, "hvm_info: page 0 (gfn 0x9f), offset 0x810: number of vCPUs: 0x41, want 0x01"),
+                                ("hvmloader", at["hvmloader"] + 0x1234, "hvmloader: page 1 "), ("firmware", at["firmware"] + 5, "firmware: page 0 "),
+                                ("smbios", at["smbios_module"] + 20, "smbios_module: page 0 "),
+                                ("memory map", at["start_info"] + 56 + 64 + 2048 + 9, "start_info: page 0 ")):
+            with self.subTest(name):
+                foreign.flip(domid, gpa)
+                differs(says)
+                foreign.flip(domid, gpa)
+        key = f"/local/domain/{domid}/hvmloader/smbios"
+        for name, other in (("length", lambda old: str(int(old, 0) + 1)), ("address", lambda old: hex(int(old, 0) + 16))):
+            with self.subTest(f"xenstore: {name}"):
+                old = self.ran("xenstore-read", f"{key}/{name}").stdout.strip()
+                self.ran("xenstore-write", f"{key}/{name}", other(old))
+                differs("smbios_module: xenstore's hvmloader/smbios says that it lies at ")
+                self.ran("xenstore-write", f"{key}/{name}", old)
+        with self.subTest("the module's file"):
+            content = bytearray(smbios.read_bytes())
+            content[20] ^= 1
+            smbios.write_bytes(content)
+            differs("smbios_module: page 0 ")
+            content[20] ^= 1
+            smbios.write_bytes(content)
+        self.captured(domid)
+        with self.subTest("one page more"):
+            foreign.add_page(domid, 0x10000, 128 * 1024)
+            self.assertRegex(" ".join(self.captured(domid, status=1)["differences"]), r"domain: has \d+ pages of memory, want \d+")
+        guest.destroy()
+
     def test_a_guest_that_has_run(self):
         self.reference_for(1)
         guest = Guest(self, "ran", memory=128, ramdisk=GUEST_UP)
