@@ -177,7 +177,8 @@ void expect_private(const Path& path) {
         throw Error{Fault::system, fmt::format("{}: has mode {:04o}, want 0600: others can read it", path.string(), status.st_mode & 07777),
                     fmt::format("chmod 600 {}, and take the keys in it for known", path.string())};
     if (status.st_uid != geteuid() && status.st_uid != 0)
-        throw Error{Fault::system, fmt::format("{}: belongs to uid {}, want {} or root", path.string(), status.st_uid, geteuid())};
+        throw Error{Fault::system, fmt::format("{}: belongs to uid {}, want {} or root", path.string(), status.st_uid, geteuid()),
+                    fmt::format("as root: runuser -u $(id -nu {}) -- sev-owner …", status.st_uid)};
 }
 
 } // namespace sev::attest::owner

@@ -66,7 +66,10 @@ Who may ask: each has one of
 and
 .Dq stdio
 (the channel's name for
-.Cm exchange ) ,
+.Cm exchange ,
+or
+.Dq any :
+whatever name whoever starts it gives) ,
 and
 .Dq policies :
 a list of names, or
@@ -76,8 +79,26 @@ Who may see the web page, the lists and the metrics:
 .Dq uids
 and
 .Dq certificates .
+.It Cm audit_sign_every
+After how many records the audit log's head is signed: 1 to 1000000, by default 256.
 .It Cm limits
-Sizes, rates and times.
+See below.
+.El
+.Sh LIMITS
+Each is a number, and optional.
+.Bl -column "requests_per_second" "1 to 10000000" "Default"
+.It Sy Key Ta Sy Range Ta Sy Default , and what it bounds
+.It sessions Ta 1 to 1000000 Ta 10000: open sessions
+.It sessions_per_channel Ta 1 to 1000000 Ta 1000: open sessions of one client
+.It session_seconds Ta 1 to 604800 Ta 600: how long a session waits for its evidence
+.It requests_per_second Ta 0.01 to 1000000 Ta 20: requests of one client, in the long run
+.It burst Ta 1 to 1000000 Ta 40: requests of one client, at once
+.It connections Ta 1 to 65536 Ta 256: open connections
+.It connections_per_peer Ta 1 to 65536 Ta 128: open connections of one user or address
+.It workers Ta 1 to 256 Ta 4: requests worked on at once
+.It deadline_s Ta 1 to 600 Ta 10: seconds for a request's body
+.It keep_sessions Ta 1 to 10000000 Ta 10000: ended sessions that are kept
+.It forget_after_days Ta 1 to 36500 Ta 90: how long they are kept
 .El
 .Sh SEVERAL INSTANCES
 Instances that answer for one address share a PostgreSQL store and have the same signing key, seal keys and policies, with the same content of the

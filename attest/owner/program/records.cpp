@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `sev-owner sessions`, `verdict …` and `audit …`: what was done.
 #include <array>
+#include <fstream>
 
 #include <fmt/format.h>
 
@@ -114,6 +115,16 @@ cli::Answer run_audit_show(const cli::Arguments& given, cli::Console& console) {
 
 constexpr std::array audit_verify_arguments{
     config_option,
+    cli::Argument{.name = "--log",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "Verify these records, as audit show prints them, and not the store's. Needs --key, and no configuration.",
+                  .content = cli::Content::opaque},
+    cli::Argument{.name = "--key",
+                  .kind = Kind::input,
+                  .metavar = "FILE",
+                  .help = "With --log: the owner's public key, a JWK, as sev-owner key show prints it.",
+                  .limit_bytes = 16 * 1024},
     cli::Argument{
         .name = "--head", .kind = Kind::text, .metavar = "N:SHA256", .help = "A head that was noted down earlier: the log must still contain it."},
     cli::json_option,
@@ -126,22 +137,53 @@ std::optional<AuditHead> head_from(const std::optional<std::string>& text) {
     return AuditHead{.seq = cli::parse_number(text->substr(0, colon), "--head", 1, INT64_MAX), .hash = unhex<32>(text->substr(colon + 1), "--head")};
 }
 
-cli::Answer run_audit_verify(const cli::Arguments& given, cli::Console& console) {
+AuditVerifier::Summary verify_stored(const cli::Arguments& given, const std::optional<AuditHead>& known) {
     Instance instance{given};
-    const auto known = head_from(given.text_if("--head"));
     // the head first: records may be added while we read, and those after it are not asked about
     const AuditHead stored = instance.store().audit_head();
     AuditVerifier verifier{instance.service().key(), known};
+    for (std::uint64_t next = 1; next <= stored.seq;) {
+        const auto records = instance.store().audit_records(next, std::min<std::uint64_t>(audit_piece, stored.seq - next + 1));
+        if (records.empty()) break;
+        for (const AuditRecord& record : records) verifier.add(record);
+        next = records.back().seq + 1;
+    }
+    return verifier.finish(stored);
+}
+
+/// A log that was carried elsewhere: whoever has it there needs neither the store nor a private key. It says by its signatures alone whose it is.
+AuditVerifier::Summary verify_file(const Path& log, const OwnerKey& key, const std::optional<AuditHead>& known) {
+    std::ifstream in{log, std::ios::binary};
+    if (!in) throw Error{Fault::system, fmt::format("{}: cannot be read", log.string())};
+    AuditVerifier verifier{key, known};
+    AuditHead head;
+    std::array<char, audit_record_limit_bytes + 1> line{}; // and its end
+    while (in.getline(line.data(), line.size())) {
+        const AuditRecord record{.seq = head.seq + 1, .text = std::string{line.data(), static_cast<std::size_t>(in.gcount()) - (in.eof() ? 0 : 1)}};
+        verifier.add(record);
+        head = head_after(record);
+    }
+    if (in.bad()) throw Error{Fault::system, fmt::format("{}: cannot be read to its end", log.string())};
+    if (!in.eof())
+        throw Error{Fault::malformed, fmt::format("audit record {}: is longer than {} bytes", head.seq + 1, audit_record_limit_bytes)};
+    const auto summary = verifier.finish(head);
+    if (summary.signatures == 0)
+        throw Error{Fault::malformed,
+                    fmt::format("audit log: none of its {} records bears the owner's signature: anybody can have written it", head.seq)};
+    return summary;
+}
+
+cli::Answer run_audit_verify(const cli::Arguments& given, cli::Console& console) {
+    const auto known = head_from(given.text_if("--head"));
+    if (given.has("--log") != given.has("--key")) throw Error{Fault::usage, "--log and --key are needed together"};
+    if (given.has("--log") && given.has("--config")) throw Error{Fault::usage, "--log is verified without a configuration: --config is not wanted"};
     std::string problem;
     AuditVerifier::Summary summary;
+    std::optional<OwnerKey> key;
+    if (given.has("--key"))
+        key = OwnerKey::from_json(json::parse(read_text(given.text("--key"), 16 * 1024), given.text("--key")), given.text("--key"));
     try {
-        for (std::uint64_t next = 1; next <= stored.seq;) {
-            const auto records = instance.store().audit_records(next, std::min<std::uint64_t>(audit_piece, stored.seq - next + 1));
-            if (records.empty()) break;
-            for (const AuditRecord& record : records) verifier.add(record);
-            next = records.back().seq + 1;
-        }
-        summary = verifier.finish(stored);
+        summary = key ? verify_file(given.text("--log"), *key, known) : verify_stored(given, known);
     } catch (const Error& error) {
         if (error.fault() != Fault::malformed) throw;
         problem = error.what();
@@ -221,8 +263,10 @@ const cli::Command audit_verify_command{
     .summary = "verify the audit log's chain and signatures",
     .text = "Reads the whole log and checks that every record follows the one before it, and that every signature over the log's head is the "
             "owner's. Prints the head: note it down elsewhere, and give it to --head next time, "
-            "so that a log whose end was cut off, or that was written anew, is noticed. Exit status 1 when the log is not intact.",
-    .example = "sev-owner audit verify",
+            "so that a log whose end was cut off, or that was written anew, is noticed. Exit status 1 when the log is not intact.\n\n"
+            "With --log and --key an auditor verifies what audit show printed, without the store and without a private key. Records after the last "
+            "signature are chained and no more; a log without any signature is not intact.",
+    .example = "sev-owner audit verify --key owner.jwk --log audit.jsonl",
     .arguments = audit_verify_arguments,
     .run = run_audit_verify,
     .handles_keys = true,
