@@ -80,7 +80,8 @@ TEST_CASE("carry: without a connection it tries again, until its deadline") {
     auto hasty = service;
     hasty.deadline = milliseconds{30};
     const auto really = [](milliseconds span) { std::this_thread::sleep_for(span); };
-    CHECK_THROWS_WITH_AS(carry(absent, hasty, as_bytes("request"), Steady::now(), really), "https://owner.example:8443/v1/exchange: connection refused", Error);
+    CHECK_THROWS_WITH_AS(carry(absent, hasty, as_bytes("request"), Steady::now(), really),
+                         "https://owner.example:8443/v1/exchange: connection refused", Error);
     CHECK(absent.bodies.size() <= 4);
 }
 
