@@ -104,6 +104,9 @@ void ImageGuest::read_as_host(psp::Gpa start, std::span<std::uint8_t> out) const
 std::optional<GuestSlot> ImageGuest::slot(std::string_view name) const {
     const auto found = std::ranges::find(layout_.slots, name, &ImageSlot::name);
     if (found == layout_.slots.end()) return std::nullopt;
+    const Piece& piece = piece_with(found->gpa, found->length_bytes);
+    // a PSP that only measures leaves the secret in the clear
+    piece.pages->lock(piece.lead + psp::raw(found->gpa) - psp::raw(piece.gpa), found->length_bytes);
     return GuestSlot{.name = found->name, .gpa = found->gpa, .length_bytes = found->length_bytes};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "psp/physical_memory.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -24,6 +25,7 @@ struct AddressSpace::Mapping {
         void* const memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) throw Error{Fault::system, fmt::format("guest memory of {} bytes: {}", size_bytes, std::strerror(errno))};
         ::madvise(memory, size_bytes, MADV_DONTDUMP); // a core file is no place for a guest; a kernel that cannot is no reason to stop
+        ::munlock(memory, size_bytes); // a process that locks its memory need not lock a guest's, but for what `Pages::lock` says
         bytes = {static_cast<std::uint8_t*>(memory), size_bytes};
     }
     Mapping(const Mapping&) = delete;
@@ -44,6 +46,11 @@ public:
 private:
     AddressSpace& space_;
 };
+
+void Pages::lock(std::uint64_t offset, std::uint64_t length_bytes) const noexcept {
+    if (offset >= bytes_.size()) return;
+    ::mlock(bytes_.data() + offset, std::min<std::uint64_t>(length_bytes, bytes_.size() - offset));
+}
 
 AddressSpace::Piece AddressSpace::find(SystemAddress at, std::uint64_t length_bytes) {
     const std::scoped_lock lock{mutex_};

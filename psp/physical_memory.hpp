@@ -28,6 +28,8 @@ public:
     std::span<std::uint8_t> bytes() const noexcept { return bytes_; }
     /// Where the PSP's transport finds them.
     SystemAddress at() const noexcept { return at_; }
+    /// Keeps these of its bytes out of swap, because a secret is to come there; as much of them as this process may lock.
+    void lock(std::uint64_t offset, std::uint64_t length_bytes) const noexcept;
 
 protected:
     std::span<std::uint8_t> bytes_;
@@ -49,8 +51,8 @@ public:
     /// Makes `memory` visible at a free address whose alignment is `align_bytes` (a power of two ≥ 4096). The caller keeps it alive until `detach`.
     SystemAddress attach(std::span<std::uint8_t> memory, std::uint64_t align_bytes = 4096);
     void detach(SystemAddress at);
-    /// Anonymous memory of this process, attached. The address space outlives the pages. It stays mapped until the last `CommandMemory` that was at it
-    /// is gone, too.
+    /// Anonymous memory of this process, attached. The address space outlives the pages. It stays mapped until the last `CommandMemory` that was at
+    /// it is gone, too.
     std::unique_ptr<Pages> allocate(std::uint64_t size_bytes, std::uint64_t align_bytes = 4096) override;
 
 private:

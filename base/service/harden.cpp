@@ -8,9 +8,12 @@
 #include <memory>
 
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <seccomp.h>
 
@@ -218,6 +221,23 @@ void add(void* filter, std::uint32_t action, std::string_view name) {
     if (result != 0 && result != -EEXIST) throw Error{Fault::system, fmt::format("seccomp: {}: {}", name, std::strerror(-result))};
 }
 
+[[noreturn]] void memory_not_locked(int reason) {
+    struct rlimit limit {};
+    ::getrlimit(RLIMIT_MEMLOCK, &limit);
+    throw Error{Fault::system, fmt::format("locking memory: {} (RLIMIT_MEMLOCK is {} bytes)", std::strerror(reason), limit.rlim_cur),
+                "LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited"};
+}
+
+bool may_lock_without_limit() {
+    struct __user_cap_header_struct head {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<struct __user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> held{};
+    return ::syscall(SYS_capget, &head, held.data()) == 0 && (held[0].effective & (1U << CAP_IPC_LOCK)) != 0;
+}
+
+void lock_memory(int how) {
+    if (::mlockall(how) != 0) memory_not_locked(errno);
+}
+
 } // namespace
 
 void no_core_dumps() {
@@ -230,13 +250,13 @@ void no_new_privileges() {
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw Error{Fault::system, fmt::format("no new privileges: {}", std::strerror(errno))};
 }
 
-void lock_all_memory() {
-    if (::mlockall(MCL_CURRENT | MCL_FUTURE) == 0) return;
-    const int reason = errno;
-    struct rlimit limit {};
-    ::getrlimit(RLIMIT_MEMLOCK, &limit);
-    throw Error{Fault::system, fmt::format("locking memory: {} (RLIMIT_MEMLOCK is {} bytes)", std::strerror(reason), limit.rlim_cur),
-                "LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited"};
+void lock_all_memory() { lock_memory(MCL_CURRENT | MCL_FUTURE); }
+
+void lock_touched_memory() {
+    const struct rlimit unlimited {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    // With less, what is mapped later could fail for memory that is merely reserved.
+    if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0 && !may_lock_without_limit()) memory_not_locked(EPERM);
+    lock_memory(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 }
 
 std::span<const std::string_view> daemon_calls() { return common; }

@@ -13,6 +13,9 @@ void no_core_dumps();
 void no_new_privileges();
 /// mlockall for what is and what will be mapped. RLIMIT_MEMLOCK must allow it; the Error says how much is needed.
 void lock_all_memory();
+/// The same, but each page only once it is touched, so that what is merely reserved costs nothing; for a process that may lock without limit, by
+/// CAP_IPC_LOCK or an RLIMIT_MEMLOCK that is unlimited or can be made so. Memory that is large and holds no secret is unlocked by whoever maps it.
+void lock_touched_memory();
 
 /// System calls that any of the house's daemons needs once it listens: memory, threads, time, signals, files, sockets, epoll. No exec, no ptrace, no
 /// mount.

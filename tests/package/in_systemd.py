@@ -109,7 +109,8 @@ class Systemd(unittest.TestCase):
         self.assertEqual(set(owner["Uid"].split()), {uid})
         for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
             self.assertEqual(int(owner[kind], 16), 0, kind)
-        self.assertGreater(int(owner["VmLck"].split()[0]), 0)  # keys never in swap
+        for unit in EXPOSURE:
+            self.assertGreater(int(process_status(main_pid(unit))["VmLck"].split()[0]), 0, unit)  # keys never in swap
 
     def test_04_exposure(self):
         for unit, limit in EXPOSURE.items():
