@@ -15,18 +15,34 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/crypto.hpp"
 #include "base/error.hpp"
-#include "launch/daemon/configuration.hpp"
 
 namespace sev::daemon {
 namespace {
 
-constexpr std::size_t name_limit_bytes = 64, descriptor_count = 3; // stdin, stdout, control
+constexpr std::size_t text_limit_bytes = 64, descriptor_count = 3; // stdin, stdout, control
+constexpr std::size_t reason_limit_bytes = 2048;
 constexpr std::uint8_t could_not_start = 255;
+constexpr std::chrono::seconds reload_patience{10};
+constexpr std::string_view taken = "taken", gone = "the process that starts channel commands is gone";
+constexpr char run_command = 'x', reload_commands = 'r'; // an order's first byte; an owner's name, or the commands' digest, follows
 
-/// Sends a name with three descriptors.
-bool send_order(int socket, std::string_view owner, const std::array<int, descriptor_count>& descriptors) {
-    struct iovec part {.iov_base = const_cast<char*>(owner.data()), .iov_len = owner.size()}; // sendmsg only reads it
+using Commands = std::map<std::string, std::vector<std::string>>; // by owner
+
+Commands commands_of(const Configuration& configuration) {
+    Commands out;
+    for (const auto& [name, owner] : configuration.owners)
+        if (const auto* command = std::get_if<Owner::CommandChannel>(&owner.channel)) out.emplace(name, command->argv);
+    return out;
+}
+
+std::string digest(const Commands& commands) { return hex(sha256(as_bytes(json::Value(commands).dump()))); }
+
+/// Sends an order with three descriptors.
+bool send_order(int socket, char kind, std::string_view about, const std::array<int, descriptor_count>& descriptors) {
+    std::string text = kind + std::string{about};
+    struct iovec part {.iov_base = text.data(), .iov_len = text.size()};
     alignas(struct cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptors)> control{};
     struct msghdr message {};
     message.msg_iov = &part;
@@ -38,18 +54,19 @@ bool send_order(int socket, std::string_view owner, const std::array<int, descri
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof descriptors);
     std::memcpy(CMSG_DATA(header), descriptors.data(), sizeof descriptors);
-    return ::sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(owner.size());
+    return ::sendmsg(socket, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
 }
 
 struct Order {
-    std::string owner;
+    char kind = 0;
+    std::string about;
     std::array<Fd, descriptor_count> descriptors;
 };
 
 /// False when the daemon is gone.
 bool receive_order(int socket, Order& out) {
-    std::array<char, name_limit_bytes + 1> name{};
-    struct iovec part {.iov_base = name.data(), .iov_len = name.size()};
+    std::array<char, 1 + text_limit_bytes + 1> text{};
+    struct iovec part {.iov_base = text.data(), .iov_len = text.size()};
     std::array<int, descriptor_count> descriptors{-1, -1, -1};
     alignas(struct cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptors)> control{};
     struct msghdr message {};
@@ -60,7 +77,8 @@ bool receive_order(int socket, Order& out) {
     ssize_t got = -1;
     while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {}
     if (got <= 0) return false;
-    out.owner.assign(name.data(), static_cast<std::size_t>(got));
+    out.kind = text[0];
+    out.about.assign(text.data() + 1, static_cast<std::size_t>(got) - 1);
     const struct cmsghdr* const header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof descriptors))
         std::memcpy(descriptors.data(), CMSG_DATA(header), sizeof descriptors);
@@ -81,20 +99,12 @@ bool receive_order(int socket, Order& out) {
 }
 
 /// One exchange's keeper: starts the command, and ends its whole group when it is over, or when the daemon lets go of the control socket.
-[[noreturn]] void keep(Order order, const Path& configuration) {
-    std::vector<std::string> argv;
-    try {
-        const auto loaded = Configuration::load(configuration);
-        const auto owner = loaded.owners.find(order.owner);
-        const auto* const command = owner == loaded.owners.end() ? nullptr : std::get_if<Owner::CommandChannel>(&owner->second.channel);
-        if (command) argv = command->argv;
-    } catch (const std::exception&) {
-        // said by the daemon, which reads the same file
-    }
+[[noreturn]] void keep(Order order, const Commands& commands) {
+    const auto command = commands.find(order.about);
     std::uint8_t status = could_not_start;
-    if (!argv.empty()) {
+    if (command != commands.end()) {
         const pid_t child = ::fork();
-        if (child == 0) become(argv, order);
+        if (child == 0) become(command->second, order);
         order.descriptors[0] = Fd{};
         order.descriptors[1] = Fd{};
         const Fd process{static_cast<int>(::syscall(SYS_pidfd_open, child, 0))};
@@ -111,7 +121,23 @@ bool receive_order(int socket, Order& out) {
     ::_exit(0);
 }
 
-[[noreturn]] void attend(int socket, const Path& configuration) {
+/// Takes the file's commands, if they are those that the daemon speaks of, and says why not.
+void take(Commands& commands, const Path& file, const Order& order) {
+    std::string trouble;
+    try {
+        Commands fresh = commands_of(Configuration::load(file));
+        if (digest(fresh) == order.about)
+            commands = std::move(fresh);
+        else
+            trouble = fmt::format("{}: was changed while it was read", printable(file.string(), 1024));
+    } catch (const std::exception& error) {
+        trouble = printable(error.what(), reason_limit_bytes);
+    }
+    const std::string_view said = trouble.empty() ? taken : trouble;
+    [[maybe_unused]] const ssize_t sent = ::send(order.descriptors[2].get(), said.data(), said.size(), MSG_NOSIGNAL);
+}
+
+[[noreturn]] void attend(int socket, const Path& file, Commands commands) {
     ::prctl(PR_SET_NAME, "sevd-spawner");
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     ::signal(SIGCHLD, SIG_IGN); // keepers are reaped by the kernel
@@ -122,10 +148,12 @@ bool receive_order(int socket, Order& out) {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     Order order;
     while (receive_order(socket, order)) {
-        if (::fork() == 0) {
+        if (order.kind == reload_commands) {
+            take(commands, file, order);
+        } else if (::fork() == 0) {
             ::signal(SIGCHLD, SIG_DFL);
             ::close(socket);
-            keep(std::move(order), configuration);
+            keep(std::move(order), commands);
         }
         order = {};
     }
@@ -134,7 +162,7 @@ bool receive_order(int socket, Order& out) {
 
 } // namespace
 
-Spawner::Spawner(Path configuration) {
+Spawner::Spawner(Path file, const Configuration& loaded) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
         throw Error{Fault::system, fmt::format("socketpair: {}", std::strerror(errno))};
@@ -144,7 +172,7 @@ Spawner::Spawner(Path configuration) {
     if (process_ < 0) throw Error{Fault::system, fmt::format("fork: {}", std::strerror(errno))};
     if (process_ == 0) {
         socket_ = Fd{};
-        attend(theirs.get(), configuration);
+        attend(theirs.get(), file, commands_of(loaded));
     }
 }
 
@@ -153,14 +181,27 @@ Spawner::~Spawner() {
     if (process_ > 0) ::waitpid(process_, nullptr, 0);
 }
 
+void Spawner::reload(const Configuration& loaded) const {
+    std::array<int, 2> control{-1, -1};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control.data()) != 0)
+        throw Error{Fault::system, fmt::format("socketpair: {}", std::strerror(errno))};
+    Fd ours{control[0]}, theirs{control[1]};
+    if (!send_order(socket_.get(), reload_commands, digest(commands_of(loaded)), {theirs.get(), theirs.get(), theirs.get()}))
+        throw Error{Fault::system, std::string{gone}, "restart sevd"};
+    theirs = Fd{};
+    const TransferLimits limits{.answer_bytes = reason_limit_bytes + 1024, .until = std::chrono::steady_clock::now() + reload_patience};
+    const std::string said = transfer(std::move(ours), "", limits, Cancel{});
+    if (said != taken) throw Error{Fault::system, fmt::format("the process that starts channel commands: {}", said.empty() ? "is gone" : said)};
+}
+
 std::string Spawner::exchange(const std::string& owner, std::string_view text, const TransferLimits& limits, const Cancel& cancel) const {
     std::array<int, 2> in{-1, -1}, out{-1, -1}, control{-1, -1};
     if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0 ||
         ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control.data()) != 0)
         throw Error{Fault::system, fmt::format("pipes to a channel command: {}", std::strerror(errno))};
     Fd their_in{in[0]}, our_in{in[1]}, our_out{out[0]}, their_out{out[1]}, our_control{control[0]}, their_control{control[1]};
-    if (!send_order(socket_.get(), owner, {their_in.get(), their_out.get(), their_control.get()}))
-        throw Error{Fault::system, "the process that starts channel commands is gone", "restart sevd"};
+    if (!send_order(socket_.get(), run_command, owner, {their_in.get(), their_out.get(), their_control.get()}))
+        throw Error{Fault::system, std::string{gone}, "restart sevd"};
     their_in = Fd{};
     their_out = Fd{};
     their_control = Fd{};

@@ -80,13 +80,23 @@ void listen(service::Server& server, const Configuration& configuration, service
     }
 }
 
+/// An emulated PSP's keys are in this process, and secrets pass through it on their way to Xen guests.
+void lock_memory(service::Log& log) {
+    try {
+        service::lock_touched_memory();
+    } catch (const Error& error) {
+        log.warning("memory is not locked, keys may reach swap", {{"reason", error.what()}, {"remedy", error.hint()}});
+    }
+}
+
 /// Takes over what can be taken over while guests run.
-void reload(const Options& options, Configuration& configuration, Launches& launches, Api& api, service::Log& log) {
+void reload(const Options& options, Configuration& configuration, const Spawner& spawner, Launches& launches, Api& api, service::Log& log) {
     service::notify_reloading();
     try {
         Configuration fresh = Configuration::load(options.configuration);
         if (!options.socket.empty()) fresh.socket = options.socket;
         for (const std::string& key : configuration.needs_restart(fresh)) log.warning("this key takes effect with a restart", {{"key", key}});
+        spawner.reload(fresh); // before anything is taken over: all of it, or nothing
         launches.reconfigure(fresh);
         api.reconfigure(fresh);
         configuration.owners = fresh.owners;
@@ -113,12 +123,12 @@ void look_after(const std::stop_token& stop, Launches& launches, service::Log& l
     } while (!changed.wait_for(lock, stop, turn, [&] { return stop.stop_requested(); }));
 }
 
-void turn_until_told(const Fd& signal_fd, const Options& options, Configuration& configuration, Launches& launches, Api& api, service::Server& server,
-                     service::Log& log) {
+void turn_until_told(const Fd& signal_fd, const Options& options, Configuration& configuration, const Spawner& spawner, Launches& launches, Api& api,
+                     service::Server& server, service::Log& log) {
     const auto watchdog = service::watchdog_interval();
     for (;;) {
         const int signal = next_signal(signal_fd, std::min(turn, watchdog.value_or(turn)));
-        if (signal == SIGHUP) reload(options, configuration, launches, api, log);
+        if (signal == SIGHUP) reload(options, configuration, spawner, launches, api, log);
         if (signal == SIGTERM || signal == SIGINT) return;
         // The watchdog is fed only while connections are attended to.
         if (watchdog && server.alive(watch_deadline)) service::notify_watchdog();
@@ -138,9 +148,11 @@ int serve(const Options& options) {
     }
     service::Log log{"sevd", service::log_sink(), options.debug ? service::Priority::debug : service::Priority::info};
     const Fd signal_fd = signals();
-    const Spawner spawner{options.configuration}; // while this is one thread that holds nothing
+    const Spawner spawner{options.configuration, configuration}; // while this is one thread that holds nothing
+    lock_memory(log); // before there is a key in it
     const auto backend = open_backend(configuration);
     Journal journal{configuration.state};
+    journal.on_unreadable([&log](const std::string& what) { log.error("left out of lists", {{"reason", what}}); });
     service::EventHub events;
     const OwnerChannel owners{&spawner};
     service::allow_calls(service::daemon_calls());
@@ -168,7 +180,7 @@ int serve(const Options& options) {
     log.notice("ready");
 
     std::jthread caretaker{[&](const std::stop_token& stop) { look_after(stop, launches, log); }};
-    turn_until_told(signal_fd, options, configuration, launches, api, server, log);
+    turn_until_told(signal_fd, options, configuration, spawner, launches, api, server, log);
 
     service::notify_stopping("waiting for launches to end");
     log.notice("stopping");
