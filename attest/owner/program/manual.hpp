@@ -53,9 +53,19 @@ A connection is waited for 5 seconds
 and an answer 12.
 .It Cm listen
 Unix sockets
-.Pq Dq unix , Dq mode , Dq group
+.Po
+.Dq unix ,
+.Dq mode ,
+.Dq group
+.Pc
 and HTTPS addresses
-.Pq Dq https , Dq port , Dq certificate , Dq private_key , Dq client_ca .
+.Po
+.Dq https ,
+.Dq port ,
+.Dq certificate ,
+.Dq private_key ,
+.Dq client_ca
+.Pc .
 .It Cm clients
 Who may ask: each has one of
 .Dq uid
@@ -69,7 +79,7 @@ and
 .Cm exchange ,
 or
 .Dq any :
-whatever name whoever starts it gives) ,
+whatever name whoever starts it gives),
 and
 .Dq policies :
 a list of names, or
