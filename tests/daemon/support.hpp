@@ -10,6 +10,16 @@ namespace sev::test {
 using namespace std::chrono_literals;
 using namespace daemon;
 
+/// What an Error says that leaves `body`.
+inline std::string error_of(const std::function<void()>& body) {
+    try {
+        body();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "nothing was thrown";
+}
+
 /// A PSP whose commands a test can hold up, and that lives on when a daemon dies.
 class HeldFirmware final : public psp::Firmware {
 public:
