@@ -110,7 +110,8 @@ NoAnswer refused_by_proxy(long status) {
     constexpr std::array<long, 3> nobody_there{502, 503, 504};
     const bool absent = std::ranges::find(nobody_there, status) != nobody_there.end();
     std::string_view hint = "the proxy does not let us through to this host: check its rules, or name the host in no_proxy";
-    if (status == 407) hint = "the proxy wants a name and password: set proxy to http://NAME:PASSWORD@HOST:PORT in a settings file that is ours alone";
+    if (status == 407)
+        hint = "the proxy wants a name and password: set proxy to http://NAME:PASSWORD@HOST:PORT in a settings file that is ours alone";
     if (absent) hint = "the proxy cannot reach the host: check the URL, or name the host in no_proxy";
     return {fmt::format("the proxy answered with status {}", status), std::string{hint}, absent, false};
 }
