@@ -283,7 +283,7 @@ class Commands(Case):
         self.assertEqual((done.returncode, done.stdout), (2, b""))
         self.assertIn(b"more than the limit", done.stderr)
 
-    @unittest.skipUnless(jsonschema, "SKIPPED: python3-jsonschema is not installed, no output was held against its schema")
+    @unittest.skipUnless(jsonschema, "SKIPPED: no jsonschema (package python3-jsonschema), no output was held against its schema")
     def test_messages_and_outputs_fit_their_schemas(self):
         owner = self.owner()
         first = host.session_request()
@@ -407,7 +407,7 @@ class Serving(Case):
         self.expect_trusted(answer, session)
         self.assertEqual(os.stat(owner.folder / "owner.db").st_uid, 65534)
 
-    @unittest.skipUnless(jsonschema, "SKIPPED: python3-jsonschema is not installed, no answer was held against the OpenAPI document")
+    @unittest.skipUnless(jsonschema, "SKIPPED: no jsonschema (package python3-jsonschema), no answer was held against the OpenAPI document")
     def test_every_answer_is_the_one_of_the_openapi_document(self):
         owner = self.owner().start()
         answer, session = self.launch(owner.ask)

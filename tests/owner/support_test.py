@@ -22,8 +22,9 @@ support.main()
 """
 PASSES = "class A(unittest.TestCase):\n    def test(self):\n        pass"
 FAILS = "class B(unittest.TestCase):\n    def test(self):\n        self.fail()"
-SKIPPED = "class C(unittest.TestCase):\n    def test(self):\n        self.skipTest('no such thing here')"
-CLASS_SKIPPED = "class D(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls):\n        raise unittest.SkipTest('nor here')\n    def test(self):\n        pass"
+ROOT_ONLY = "class E(unittest.TestCase):\n    def test(self):\n        self.skipTest('only root may')"
+SKIPPED = "class C(unittest.TestCase):\n    def test(self):\n        self.skipTest('no such thing here (package none)')"
+CLASS_SKIPPED = "class D(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls):\n        raise unittest.SkipTest('nor here (package none)')\n    def test(self):\n        pass"
 
 
 class Skips(unittest.TestCase):
@@ -39,6 +40,9 @@ class Skips(unittest.TestCase):
             ([PASSES], 0, 0),
             ([PASSES, SKIPPED], 0, 1),
             ([PASSES, CLASS_SKIPPED], 0, 1),
+            ([PASSES, ROOT_ONLY], 0, 0),
+            ([ROOT_ONLY], 77, 77),
+            ([ROOT_ONLY, SKIPPED], 77, 1),
             ([SKIPPED], 77, 1),
             ([CLASS_SKIPPED], 77, 1),
             ([SKIPPED, CLASS_SKIPPED], 77, 1),

@@ -15,7 +15,7 @@ EXPOSURE_LIMIT = 2.0
 
 
 class Unit(unittest.TestCase):
-    @unittest.skipUnless(shutil.which("systemd-analyze"), "SKIPPED: no systemd-analyze")
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "SKIPPED: no systemd-analyze (package systemd)")
     def test_exposure(self):
         done = subprocess.run(
             ["systemd-analyze", "security", "--offline=true", f"--threshold={int(EXPOSURE_LIMIT * 10)}", str(UNIT)],
