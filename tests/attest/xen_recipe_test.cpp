@@ -96,6 +96,14 @@ TEST_CASE("a Xen reference: a guest without ramdisk can be had in the other orde
           std::string::npos);
 }
 
+TEST_CASE("a Xen prediction: files that shrink once they were read take nothing with them") {
+    test::TemporaryDirectory own;
+    for (const char* const name : {"guest.cfg", "acpi-2-2.json", "kernel.elf", "ramdisk.cpio"}) std::filesystem::copy(folder() / name, own / name);
+    const XenPrediction predicted = predict(recipe(by_cfg), own.path());
+    for (const char* const name : {"kernel.elf", "ramdisk.cpio"}) std::filesystem::resize_file(own / name, 0);
+    CHECK(measure::digest(predicted.image, measure::XenOrder::ascending_gfn) == answer("pvh", "guest.cfg"));
+}
+
 TEST_CASE("files_of: what a Xen reference is computed from") {
     const std::vector<Path> pvh = files_of({.name = "g", .value = recipe(by_cfg)}, folder());
     CHECK(pvh == std::vector<Path>{folder() / "guest.cfg", folder() / "acpi-2-2.json", folder() / "kernel.elf", folder() / "ramdisk.cpio"});
