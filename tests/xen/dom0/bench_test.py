@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# lab: group=life timeout=500
+# lab: group=life timeout=600
 """What attestation costs on a real Xen: prediction against its raw work, the rate of capture against a bare loop, and a whole launch against a plain xl create."""
 import os
 import statistics
