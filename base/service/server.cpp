@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/service/listener.hpp"
+#include "base/service/metrics.hpp"
 #include "base/service/server_state.hpp"
 #include "base/service/tls.hpp"
 
@@ -165,6 +166,25 @@ void ServerState::begin_drain() {
     const std::scoped_lock lock{idle_mutex};
     draining_seen = true;
     idle.notify_all();
+}
+
+void count(Metrics& metrics, std::string_view program, const Server& server) {
+    const std::string total = fmt::format("{}_http_total", program), connections = fmt::format("{}_http_connections", program);
+    metrics.declare_counter(total, "Connections and requests, by what became of them.");
+    metrics.declare_gauge(connections, "Open connections.");
+    metrics.on_collect([total, connections, &counters = server.counters()](Metrics& out) {
+        const auto set = [&](const char* what, const std::atomic<std::uint64_t>& value) {
+            out.set_counter(total, static_cast<double>(value.load()), {{"what", what}});
+        };
+        set("accepted", counters.accepted);
+        set("refused", counters.refused);
+        set("evicted", counters.evicted);
+        set("requests", counters.requests);
+        set("bad_requests", counters.bad_requests);
+        set("handshakes_failed", counters.handshakes_failed);
+        set("deadlines", counters.deadlines);
+        out.set(connections, static_cast<double>(counters.open.load()));
+    });
 }
 
 } // namespace sev::service

@@ -54,6 +54,7 @@ struct ServerCounters {
 };
 
 struct ServerState;
+class Metrics;
 
 /// An HTTP/1.1 server on Unix sockets and on TCP with TLS 1.3 and client certificates. One thread does all I/O; handlers that may wait run on
 /// workers. No pipelining: a connection whose client sends ahead is answered once and closed. When it is full, a newcomer takes the place of the
@@ -89,5 +90,8 @@ public:
 private:
     std::unique_ptr<ServerState> state_;
 };
+
+/// Declares PROGRAM_http_total{what=…} and PROGRAM_http_connections, and fills them from the server's counters, which must outlive the metrics' last text.
+void count(Metrics& metrics, std::string_view program, const Server& server);
 
 } // namespace sev::service

@@ -245,8 +245,6 @@ void Api::declare_metrics() {
     metrics_.declare_counter("sevd_psp_busy_seconds_total", "Time the PSP spent on commands.");
     metrics_.declare_gauge("sevd_journal_writable", "1 while the journal can be written.");
     metrics_.declare_gauge("sevd_event_listeners", "Open event streams.");
-    metrics_.declare_counter("sevd_http_total", "Connections and requests, by what became of them.");
-    metrics_.declare_gauge("sevd_http_connections", "Open connections.");
     metrics_.on_collect([this](service::Metrics& metrics) {
         const auto counts = parts_.launches.counts();
         metrics.set("sevd_launches", static_cast<double>(counts.running), {{"running", "yes"}});
@@ -271,21 +269,6 @@ void Api::declare_metrics() {
         metrics.set_counter("sevd_psp_busy_seconds_total", psp.busy_seconds);
         metrics.set("sevd_journal_writable", counts.journal_failing ? 0 : 1);
         metrics.set("sevd_event_listeners", static_cast<double>(parts_.events.listeners()));
-    });
-}
-
-void Api::count(const service::Server& server) {
-    metrics_.on_collect([&counters = server.counters()](service::Metrics& metrics) {
-        const auto set = [&](const char* what, const std::atomic<std::uint64_t>& value) {
-            metrics.set_counter("sevd_http_total", static_cast<double>(value.load()), {{"what", what}});
-        };
-        set("accepted", counters.accepted);
-        set("refused", counters.refused);
-        set("evicted", counters.evicted);
-        set("requests", counters.requests);
-        set("bad_requests", counters.bad_requests);
-        set("deadlines", counters.deadlines);
-        metrics.set("sevd_http_connections", static_cast<double>(counters.open.load()));
     });
 }
 

@@ -30,8 +30,6 @@ public:
     /// Owners and writers of a new configuration.
     void reconfigure(const Configuration& configuration);
     service::Metrics& metrics() noexcept { return metrics_; }
-    /// For GET /metrics; call once, with the server that the routes went to.
-    void count(const service::Server& server);
 
 private:
     json::Value status();

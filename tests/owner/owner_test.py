@@ -497,7 +497,11 @@ class Serving(Case):
         self.assertEqual(statuses[:3], [200] * 3)
         self.assertIn(429, statuses[3:])
         self.assertEqual(owner.get("/health").status, 200)
-        self.assertIn("sev_owner_turned_away_total", owner.get("/metrics").text)
+        metrics = owner.get("/metrics").text
+        self.assertIn(f"sev_owner_turned_away_total {statuses.count(429)}\n", metrics)
+        self.assertIn('sev_owner_http_total{what="accepted"} 10\n', metrics)
+        self.assertIn('sev_owner_http_total{what="handshakes_failed"} 0\n', metrics)
+        self.assertIn("sev_owner_http_connections 1\n", metrics)
 
     def test_too_big_bodies_are_refused_unread(self):
         owner = self.owner().start()

@@ -198,6 +198,7 @@ cli::Answer run(const cli::Arguments& given, cli::Console&) {
     Serving serving{std::make_shared<Instance>(given), log};
     const auto instance = serving.instance();
     service::Server server{owner_routes(serving), limits_of(instance->config()), log};
+    service::count(serving.metrics(), "sev_owner", server);
     listen_everywhere(server, instance->config(), log);
     service::allow_calls(service::daemon_calls());
     instance->store().note(operator_event("service.started", "sev-owner " XEN_SEV_VERSION), now());

@@ -171,7 +171,7 @@ int serve(const Options& options) {
              .readers = group_id(configuration.group)},
             configuration};
     service::Server server{api.routes(), {}, log};
-    api.count(server);
+    service::count(api.metrics(), "sevd", server);
     listen(server, configuration, log);
     log.notice("starting", {{"version", XEN_SEV_VERSION}, {"psp", backend->title}, {"level", std::to_string(backend->level)}});
     launches.recover(); // before anybody is answered
