@@ -26,7 +26,8 @@ GuestContext::~GuestContext() {
     try {
         destroy();
     } catch (const std::exception&) {
-        // The PSP would not let go of it, or its guest may be there. The ASID is retired, so nothing of it is reused; whoever wants to know why calls destroy().
+        // The PSP would not let go of it, or its guest may be there. The ASID is retired, so nothing of it is reused; whoever wants to know why calls
+        // destroy().
     }
 }
 

@@ -91,7 +91,8 @@ private:
     std::unique_ptr<ServerState> state_;
 };
 
-/// Declares PROGRAM_http_total{what=…} and PROGRAM_http_connections, and fills them from the server's counters, which must outlive the metrics' last text.
+/// Declares PROGRAM_http_total{what=…} and PROGRAM_http_connections, and fills them from the server's counters, which must outlive the metrics' last
+/// text.
 void count(Metrics& metrics, std::string_view program, const Server& server);
 
 } // namespace sev::service
