@@ -265,7 +265,7 @@ bool Launches::stop(std::chrono::milliseconds patience) {
     std::unique_lock lock{mutex_};
     stopping_ = true;
     for (const auto& [id, live] : live_)
-        if (!live->idle) live->cancel.now();
+        if (!live->idle && live->copy().state != State::running) live->cancel.now(); // one that just began to run may still have its thread
     const bool all =
         changed_.wait_for(lock, patience, [&] { return std::ranges::all_of(live_, [](const auto& each) { return each.second->idle.load(); }); });
     std::map<std::uint64_t, std::shared_ptr<Live>> gone;

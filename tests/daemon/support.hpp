@@ -27,12 +27,25 @@ public:
     psp::Status issue(psp::CommandId id, psp::Call& call) override {
         {
             std::unique_lock lock{mutex_};
+            ++at_work_;
             if (held_ == id) waiting_ = true;
             changed_.notify_all();
             changed_.wait(lock, [&] { return held_ != id; });
             waiting_ = false;
         }
-        return inner_.issue(id, call);
+        const auto over = [this] {
+            const std::scoped_lock lock{mutex_};
+            --at_work_;
+            changed_.notify_all();
+        };
+        try {
+            const psp::Status status = inner_.issue(id, call);
+            over();
+            return status;
+        } catch (...) {
+            over();
+            throw;
+        }
     }
     void flush_caches() override { inner_.flush_caches(); }
     std::string_view backend() const noexcept override { return "emulated"; }
@@ -45,6 +58,12 @@ public:
         held_.reset();
         changed_.notify_all();
     }
+    /// A command that a daemon gave up goes on without it: before the chip goes, that must be over.
+    void finish() {
+        let_go();
+        std::unique_lock lock{mutex_};
+        changed_.wait(lock, [&] { return at_work_ == 0; });
+    }
     bool wait_until_held() {
         std::unique_lock lock{mutex_};
         return changed_.wait_for(lock, 5s, [&] { return waiting_; });
@@ -56,6 +75,7 @@ private:
     std::condition_variable changed_;
     std::optional<psp::CommandId> held_;
     bool waiting_ = false;
+    unsigned at_work_ = 0;
 };
 
 /// What happens to test guests, for all daemons of one test: a guest as a hypervisor has it outlives the daemon.
@@ -205,7 +225,7 @@ struct DaemonHost {
     }
     ~DaemonHost() {
         owner->stop();
-        firmware->let_go();
+        firmware->finish();
     }
     void start_owner() {
         service::Limits limits;
