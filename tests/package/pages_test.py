@@ -19,6 +19,9 @@ RUN_BY = {
     "qvm-sev reference show VM": ("tests/qubes/qvm_sev_test.py", 'self.run_it("reference", "show", "work"'),
     "qvm-sev enable --fix": ("tests/qubes/qvm_sev_test.py", '"--fix"'),
     "sev-owner key rotate": ("tests/owner/owner_test.py", '"key", "rotate"'),
+    "sev-owner key rotate --prepare": ("tests/owner/instances_test.py", '"key", "rotate", "--prepare"'),
+    "sev-owner key rotate --key ID": ("tests/owner/instances_test.py", '"key", "rotate", "--key"'),
+    "sev-owner policy add": ("tests/owner/owner_test.py", '"policy", "add"'),
     "sev-owner key rotate --retire": ("tests/owner/owner_test.py", '"key", "rotate", "--retire"'),
     "sev-owner exchange --channel relay <NAME.json >NAME.jws": ("tests/system/bundle_test.py", '"exchange"'),
     "sevctl bundle --print-key >host.jwk": ("tests/system/bundle_test.py", '"--print-key"'),
@@ -29,6 +32,9 @@ RUN_BY = {
     "virsh resume": ("tests/xen/dom0/qubes_test.py", 'self.virsh("resume"'),
     "virsh start --paused web": ("tests/xen/dom0/qubes_test.py", 'self.virsh("start", "--paused"'),
     "virsh resume web": ("tests/xen/dom0/libvirt_hook_test.py", 'self.virsh("resume"'),
+    "sevctl launch --domid": ("tests/xen/dom0/launch_test.py", 'self.house.launch_xen("--domid"'),
+    "xl-sev unpause web": ("tests/xen/dom0/launch_programs_test.py", '"unpause"'),
+    "xl create -p web.cfg": ("tests/xen/dom0/dom0.py", 'self.case.xl("create", *(["-p"]'),
     "xl unpause": ("tests/xen/dom0/dom0.py", 'self.case.xl("unpause"'),
 }
 # Not runnable here
