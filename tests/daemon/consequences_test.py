@@ -29,20 +29,6 @@ class Consequences(host.Host):
         """How often the log says this."""
         return (self.dir / "log").read_text(errors="replace").count(text)
 
-    def carrier(self):
-        """A channel's program that carries to the owner's socket."""
-        carrier = self.dir / "carrier"
-        carrier.write_text(f"""#!{sys.executable} -B
-import sys
-sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import host
-connection = host.UnixConnection({str(self.owner.socket)!r})
-connection.request("POST", "/v1/exchange", sys.stdin.buffer.read(), {{"Content-Type": "application/json"}})
-sys.stdout.buffer.write(connection.getresponse().read() + b"\\n")
-""")
-        carrier.chmod(0o755)
-        return str(carrier)
-
     def channel(self, *argv):
         self.configure(owners={"alice": {"key": self.owner.key, "channel": {"command": list(argv)}, "deadline_s": 3}})
 

@@ -12,11 +12,6 @@ using daemon::State;
 
 namespace {
 
-std::size_t free_asids(const Daemon& daemon) {
-    const auto sev = daemon.launches.asids().count(false), es = daemon.launches.asids().count(true);
-    return sev.clean + sev.dirty + es.clean + es.dirty;
-}
-
 void let_destroy_fail(DaemonHost& host, unsigned times) {
     const std::scoped_lock lock{host.world.mutex};
     host.world.destroy_failures = times;

@@ -10,6 +10,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -115,6 +116,20 @@ class Host(unittest.TestCase):
         self.configuration = self.dir / "sevd.json"
         self.configuration.write_text(json.dumps(configuration))
         self.configuration.chmod(0o600)
+
+    def carrier(self):
+        """A channel's program that carries to the owner's socket."""
+        carrier = self.dir / "carrier"
+        carrier.write_text(f"""#!{sys.executable} -B
+import sys
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import host
+connection = host.UnixConnection({str(self.owner.socket)!r})
+connection.request("POST", "/v1/exchange", sys.stdin.buffer.read(), {{"Content-Type": "application/json"}})
+sys.stdout.buffer.write(connection.getresponse().read() + b"\\n")
+""")
+        carrier.chmod(0o755)
+        return str(carrier)
 
     def start(self, *options, wait=True):
         """Starts sevd and returns how long it took until it answered."""

@@ -5,15 +5,6 @@ using namespace sev;
 using namespace sev::test;
 using daemon::State;
 
-namespace {
-
-std::size_t free_asids(const Daemon& daemon) {
-    const auto sev = daemon.launches.asids().count(false), es = daemon.launches.asids().count(true);
-    return sev.clean + sev.dirty + es.clean + es.dirty;
-}
-
-} // namespace
-
 TEST_CASE("a launch: trusted, its secret goes in, it runs, and it is ended by request") {
     DaemonHost host;
     Daemon daemon{host};

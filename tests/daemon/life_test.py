@@ -203,21 +203,11 @@ class Owners(host.Host):
     def test_a_command_is_the_channel(self):
         """One step is a program: request on stdin, answer on stdout. Here it carries to the owner's socket."""
         self.owner = host.Owner(self.dir)
-        carrier = self.dir / "carrier"
-        carrier.write_text(f"""#!{sys.executable} -B
-import sys
-sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-import host
-connection = host.UnixConnection({str(self.owner.socket)!r})
-connection.request("POST", "/v1/exchange", sys.stdin.buffer.read(), {{"Content-Type": "application/json"}})
-sys.stdout.buffer.write(connection.getresponse().read() + b"\\n")
-""")
-        carrier.chmod(0o755)
 
         def channel(*argv):
             self.configure(owners={"alice": {"key": self.owner.key, "channel": {"command": list(argv)}, "deadline_s": 3}})
 
-        channel(str(carrier))
+        channel(self.carrier())
         self.start()
         record = self.settle(self.launch(), "running")
         self.assertEqual(record["state"], "running", record["reason"])

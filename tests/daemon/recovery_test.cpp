@@ -11,11 +11,6 @@ using daemon::State;
 
 namespace {
 
-std::size_t free_asids(const Daemon& daemon) {
-    const auto sev = daemon.launches.asids().count(false), es = daemon.launches.asids().count(true);
-    return sev.clean + sev.dirty + es.clean + es.dirty;
-}
-
 /// A guest context as a daemon that died left it in the PSP.
 psp::GuestHandle left_context(DaemonHost& host, std::optional<psp::Asid> asid) {
     const auto handle =

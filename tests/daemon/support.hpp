@@ -330,4 +330,10 @@ struct Daemon {
     Launches launches;
 };
 
+/// Of both halves: those that a launch can have, at once or after a flush.
+inline std::size_t free_asids(const Daemon& daemon) {
+    const auto sev = daemon.launches.asids().count(false), es = daemon.launches.asids().count(true);
+    return sev.clean + sev.dirty + es.clean + es.dirty;
+}
+
 } // namespace sev::test
