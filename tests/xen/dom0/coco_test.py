@@ -36,7 +36,8 @@ class Coco(Case):
             self.assertIn('"backend": "emulated"', hint)
 
     def test_sevd_without_privileges_does_not_take_it_for_absent(self):
-        error, hint = self.sevd({"backend": "xen"}, preexec_fn=become_nobody)
+        warning, error, hint = self.sevd({"backend": "xen"}, preexec_fn=become_nobody)
+        self.assertIn("memory is not locked", warning)  # nor may it do that
         self.assertRegex(error, r"^sevd: error: ")
         self.assertNotIn("ENOSYS", error)
         self.assertIn("root", hint)
