@@ -9,7 +9,7 @@ import unittest
 from dom0 import KERNEL_CLOUD, PRODUCT, ROOT, Guest, run
 from launching import STORE, LaunchCase, house
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def said(*words):

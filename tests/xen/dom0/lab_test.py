@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# lab: group=pages
 """The lab is what the other tests take it for: stock Xen 4.17, a PV dom0, guests that run, the product's programs with all their libraries."""
 import os
 import pathlib

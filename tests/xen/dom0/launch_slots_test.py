@@ -9,7 +9,7 @@ import os
 import unittest
 
 from dom0 import Guest, ramdisk
-from launching import HVMLOADER, SEABIOS, TINY, LaunchCase
+from launching import HVMLOADER, SEABIOS, LaunchCase
 
 CREDENTIAL = "diskkey"
 STRING = f"io.systemd.credential.binary:{CREDENTIAL}="

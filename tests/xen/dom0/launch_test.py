@@ -11,7 +11,7 @@ import threading
 import unittest
 
 import foreign
-from dom0 import PRODUCT, Guest, ramdisk, run
+from dom0 import PRODUCT, Guest, ramdisk
 from launching import HVMLOADER, SEABIOS, TINY, LaunchCase, house
 
 SMBIOS_SAY = ("said=$(grep -a -o 'io.systemd.credential.binary:luks-key=[A-Za-z0-9+/=]*' /sys/firmware/dmi/tables/DMI | sha256sum | cut -d' ' -f1)\n"
@@ -185,14 +185,6 @@ class Refused(LaunchCase):
         self.house.trusts("hvm", known.config, xen_version="4.17.7", files={"hvmloader": HVMLOADER, "firmware": SEABIOS}, secrets=False)
         self.house.start()
         self.never_ran(other, "not trusted", self.house.launch_xen("--xl-cfg", other.config, policy="hvm"))
-
-
-class Unasked(LaunchCase):
-    def test_stock_xen_has_no_coco_hypercall_and_says_so(self):
-        done = run(PRODUCT / "sevctl", "status", "--json")
-        text = json.dumps(json.loads(done.stdout))
-        self.assertIn("coco", text)
-        self.assertIn("ENOSYS", text)
 
 
 if __name__ == "__main__":
