@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <cstdlib>
 #include <initializer_list>
+#include <memory>
 
 #include "ovmf-measure/vmsa.hpp"
 #include "psp/certificate.hpp"
@@ -40,12 +42,16 @@ Key key_argument(const Arguments& arguments, Console& console, std::string_view 
 class Firmware {
 public:
     Firmware(const Arguments& arguments, std::string_view name);
-    ByteView bytes() const noexcept { return file_; }
+    ByteView bytes() const noexcept { return {data_.get(), size_bytes_}; }
     const Path& path() const noexcept { return path_; }
 
 private:
+    struct Free {
+        void operator()(std::uint8_t* data) const noexcept { std::free(data); }
+    };
     Path path_;
-    Bytes file_;
+    std::unique_ptr<std::uint8_t, Free> data_;
+    std::size_t size_bytes_ = 0;
 };
 
 /// SHA-256 of a kernel or ramdisk of any size that fw_cfg can hold. An empty file is refused unless the table says Content::any; so is /dev/null,
