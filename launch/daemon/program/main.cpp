@@ -137,6 +137,7 @@ void turn_until_told(const Fd& signal_fd, const Options& options, Configuration&
 
 int serve(const Options& options) {
     ::mallopt(M_ARENA_MAX, 2); // threads that come and go need no memory of their own each
+    ::mallopt(M_MMAP_THRESHOLD, 128 << 10); // and what a launch reads goes back when it ends: else the first big one moves glibc's own threshold up
     service::no_core_dumps();
     service::no_new_privileges();
     Configuration configuration = Configuration::load(options.configuration);
