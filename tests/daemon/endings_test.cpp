@@ -6,7 +6,6 @@
 
 using namespace sev;
 using namespace sev::test;
-using daemon::Journal;
 using daemon::Record;
 using daemon::State;
 
@@ -66,20 +65,7 @@ TEST_CASE("a launch of an earlier run that cannot be ended yet keeps its name, c
         CAPTURE(std::string{name(state)});
         DaemonHost host;
         host.initialise();
-        std::uint64_t id = 0;
-        {
-            Journal journal{host.directory / "state"};
-            Record record;
-            record.request = Daemon::request("web");
-            record.identity = {{"domain", "web"}};
-            record.state = state;
-            record.asid = psp::Asid{12};
-            record.handle = psp::run(
-                host.direct, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt});
-            psp::run(host.direct, psp::Activate{.guest = record.handle, .asid = record.asid});
-            record.created = record.updated = attest::parse_time("2026-01-02T03:04:05Z", "time");
-            id = journal.add(record);
-        }
+        const std::uint64_t id = left_launch(host, state);
         let_destroy_fail(host, 1000);
         Daemon daemon{host};
         CHECK(daemon.launches.counts().active == 1);

@@ -9,37 +9,13 @@ using daemon::Journal;
 using daemon::Record;
 using daemon::State;
 
-namespace {
-
-/// A guest context as a daemon that died left it in the PSP.
-psp::GuestHandle left_context(DaemonHost& host, std::optional<psp::Asid> asid) {
-    const auto handle =
-        psp::run(host.direct, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt});
-    if (asid) psp::run(host.direct, psp::Activate{.guest = handle, .asid = *asid});
-    return handle;
-}
-
-} // namespace
-
 TEST_CASE("recovery: a launch that died in any state is destroyed, guest first, and its context and ASID come back") {
     for (const State state : {State::accepted, State::opening, State::session, State::loading, State::judging, State::releasing, State::starting,
                               State::running, State::ending}) {
         CAPTURE(std::string{name(state)});
         DaemonHost host;
         host.initialise();
-        std::uint64_t id = 0;
-        {
-            Journal journal{host.directory / "state"};
-            Record record;
-            record.request = Daemon::request("web");
-            record.identity = {{"domain", "web"}};
-            record.state = state;
-            record.asid = psp::Asid{12};
-            if (state >= State::loading) record.handle = left_context(host, psp::Asid{12});
-            record.created = record.updated = attest::parse_time("2026-01-02T03:04:05Z", "time");
-            id = journal.add(record);
-            CHECK_FALSE(record.reversal().empty());
-        }
+        const std::uint64_t id = left_launch(host, state);
         Daemon daemon{host};
         const Record after = daemon.launches.find(id).value();
         CHECK(has_ended(after.state));

@@ -336,4 +336,27 @@ inline std::size_t free_asids(const Daemon& daemon) {
     return sev.clean + sev.dirty + es.clean + es.dirty;
 }
 
+/// A guest context as a daemon that died left it in the PSP.
+inline psp::GuestHandle left_context(DaemonHost& host, std::optional<psp::Asid> asid) {
+    const auto handle =
+        psp::run(host.direct, psp::LaunchStart{.policy = psp::Policy{0}, .share_with = {}, .godh = std::nullopt, .session = std::nullopt});
+    if (asid) psp::run(host.direct, psp::Activate{.guest = handle, .asid = *asid});
+    return handle;
+}
+
+/// A launch "web" of domain "web" with ASID 12, as a daemon that died in this state left it: in the journal, and from `loading` on in the PSP. Its
+/// number.
+inline std::uint64_t left_launch(DaemonHost& host, State state) {
+    Journal journal{host.directory / "state"};
+    Record record;
+    record.request = Daemon::request("web");
+    record.identity = {{"domain", "web"}};
+    record.state = state;
+    record.asid = psp::Asid{12};
+    if (state >= State::loading) record.handle = left_context(host, record.asid);
+    record.created = record.updated = attest::parse_time("2026-01-02T03:04:05Z", "time");
+    CHECK_FALSE(record.reversal().empty());
+    return journal.add(record);
+}
+
 } // namespace sev::test
